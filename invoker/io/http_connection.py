@@ -1,0 +1,465 @@
+"""◆ One HTTP/1.1 connection: bytes in, one request at a time to a handler, bytes out.
+
+Written on asyncio.Protocol because the invocation path allows some 20 µs of CPU for HTTP. llhttp (in httptools) parses
+and is strict about framing; what it lets through and an invoker must not (no Host, stacked transfer codings, HTTP/1.0
+with chunks) is refused here. Requests are served in order, one at a time, and nothing is read meanwhile: a peer that
+sends faster than it is served is held back by TCP. One timer a connection, moved lazily, bounds every wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import httptools
+
+from invoker.io.http_messages import JSON, Exchange, Heads, Refusal, Request, error_body
+
+MIB = 1024 * 1024
+NEVER_S = float("inf")
+CHUNK_OVERHEAD = 8  # bytes of framing that a byte of body may cost: `1 CRLF x CRLF` costs 5
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one listener allows. Past a limit the peer gets a 4xx or 503 that says so, and the connection ends.
+
+    `body_bytes`: upstream allows payloads of 1 MiB and the queue takes messages of 2 MiB; encrypted parameters grow
+    by a third and escapes may double a text, so 5 MiB refuses nothing that a controller sends.
+    """
+
+    head_timeout_s: float = 1.0  # from accept, or a request's first byte, to its whole head (contract, section 4)
+    head_bytes: int = 16 * 1024
+    head_fields: int = 100
+    body_bytes: int = 5 * MIB
+    body_timeout_s: float = 30.0  # from the head to the body's last byte
+    receiving_bytes: int = 256 * MIB  # bodies on their way in, all connections together
+    idle_timeout_s: float = 120.0  # between requests; also how long a peer may take to read an answer
+    linger_timeout_s: float = 1.0  # after a refusal: how long the peer may go on sending before it is cut off
+    handshake_timeout_s: float = 5.0  # TLS
+    connections: int = 10_000
+    pipelined_requests: int = 64  # parsed ahead out of one read; the rest is dropped and the connection closed
+
+
+class Shared:
+    """What the connections of one listener have in common."""
+
+    __slots__ = (
+        "connections",
+        "dispatch",
+        "draining",
+        "heads",
+        "limits",
+        "loop",
+        "on_change",
+        "on_refused",
+        "receiving_bytes",
+    )
+
+    def __init__(
+        self,
+        limits: Limits,
+        dispatch: Callable[[Request, Exchange], None],
+        on_change: Callable[[], None],
+        on_refused: Callable[[int], None],
+    ) -> None:
+        self.limits = limits
+        self.dispatch = dispatch
+        self.on_change = on_change  # a connection ended
+        self.on_refused = on_refused  # a request was refused with this status before any handler saw it
+        self.heads = Heads()
+        self.connections: set[Connection] = set()
+        self.draining = False
+        self.receiving_bytes = 0
+        self.loop = asyncio.get_running_loop()
+
+
+Phase = Literal["between", "head", "body"]
+Waiting = Literal["accept", "idle", "head", "body", "handler", "linger", "flush"]
+
+
+class Connection(asyncio.Protocol):
+    """The protocol of one accepted connection.
+
+    `_phase` is where the parser stands in the message being received, `_waiting` whom the deadline is for.
+    """
+
+    __slots__ = (
+        "_accounted_bytes", "_body", "_body_bytes", "_chunked", "_closing", "_continue", "_deadline_s", "_ended",
+        "_exchange", "_fed_bytes", "_field_count", "_fields", "_held", "_http10", "_parser", "_phase", "_pumping",
+        "_queue", "_reading_paused", "_refusal", "_target", "_timer", "_timer_s", "_tls", "_upgrade", "_waiting",
+        "_write_paused", "shared", "transport",
+    )  # fmt: skip
+
+    def __init__(self, shared: Shared) -> None:
+        self.shared = shared
+        self.transport: asyncio.Transport | None = None
+        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
+        self._phase: Phase = "between"
+        self._waiting: Waiting = "accept"
+        self._queue: list[tuple[Request, Exchange]] = []
+        self._exchange: Exchange | None = None
+        self._refusal: Refusal | None = None
+        self._held = b""  # read while a request was being served; at most one read, for reading is paused then
+        self._closing = self._ended = self._tls = False
+        self._pumping = self._reading_paused = self._write_paused = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_s = self._deadline_s = NEVER_S
+        self._fed_bytes = self._accounted_bytes = 0
+        self._reset_message()
+
+    # -- called by the transport ---------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self._tls = transport.get_extra_info("ssl_object") is not None
+        shared = self.shared
+        shared.connections.add(self)
+        if len(shared.connections) > shared.limits.connections:
+            self._refuse(
+                Refusal(503, f"the invoker has {shared.limits.connections} connections, its limit; try again later")
+            )
+            self._close()
+        else:
+            self._wait("accept", shared.limits.head_timeout_s)
+
+    def data_received(self, data: bytes) -> None:
+        if self._closing:
+            return
+        if self._exchange is not None or self._write_paused:
+            self._held += data
+            self._pause_reading()
+            return
+        self._parse(data)
+        self._pump()
+
+    def eof_received(self) -> bool:
+        """The peer sends no more, and may still read. True keeps the connection open to answer."""
+        self._ended = True
+        if self._closing:
+            return False
+        if self._exchange is not None or self._queue:
+            return not self._tls  # TLS transports can't stay half open
+        if self._phase == "body":
+            self._refuse(Refusal(500, f"the body could not be read: it ended after {self._body_bytes} bytes"))
+        elif self._phase == "head":
+            self._refuse(Refusal(400, "the request's head ended early"))
+        return False
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        self._pump()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the transport's signature
+        self.transport = self._parser = None  # the parser holds us: without this only the cycle collector frees both
+        self._closing = True
+        self._queue.clear()
+        self._held = b""
+        self._reset_message()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.shared.connections.discard(self)
+        self.shared.on_change()
+
+    @property
+    def gone(self) -> bool:
+        return self.transport is None
+
+    @property
+    def draining(self) -> bool:
+        return self.shared.draining
+
+    @property
+    def heads(self) -> Heads:
+        return self.shared.heads
+
+    # -- called by the exchange and the server -------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Send, or drop where the peer has gone."""
+        if self.transport is not None:
+            self.transport.write(data)
+
+    def exchange_done(self, keep_alive: bool) -> None:
+        """The answer was written; go on with the next request, or close."""
+        self._exchange = None
+        if not keep_alive or self.shared.draining:
+            self._close()
+        elif self._write_paused:
+            self._wait("flush", self.shared.limits.idle_timeout_s)
+        else:
+            self._pump()
+
+    def abort(self) -> None:
+        """Cut at once."""
+        self._closing = True
+        self._exchange = None
+        if self.transport is not None:
+            self.transport.abort()
+
+    def close_if_idle(self) -> None:
+        """Close unless a request is being served (or received: then its own deadline bounds it)."""
+        if self._exchange is None and not self._queue and self._phase == "between":
+            self._close()
+
+    # -- called by the parser ------------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self._phase = "head"
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._phase == "body":  # a trailer; nobody asked for it
+            return
+        self._field_count += 1
+        if self._field_count > self.shared.limits.head_fields:
+            raise self._fault(431, f"the head has more than {self.shared.limits.head_fields} fields; send fewer")
+        name = name.lower()
+        fields = self._fields
+        if name in fields:
+            if name == b"host":
+                raise self._fault(400, "there are two Host fields; send one")
+            value = fields[name] + b", " + value
+        fields[name] = value
+
+    def on_headers_complete(self) -> None:
+        limits = self.shared.limits
+        fields = self._fields
+        self._phase = "body"
+        if self._fed_bytes > limits.head_bytes:  # an upper bound was passed: count exactly
+            exact = len(self._target) + sum(len(name) + len(value) + 4 for name, value in fields.items())
+            if exact > limits.head_bytes:
+                raise self._head_too_large()
+        self._fed_bytes = 0
+        self._check_framing(fields)
+        if b"content-length" in fields:
+            if int(fields[b"content-length"]) > limits.body_bytes:
+                raise self._body_too_large()
+        elif not self._chunked:
+            self._continue = False
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        if self._body_bytes > self.shared.limits.body_bytes:
+            raise self._body_too_large()
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        self._phase = "between"
+        parser, transport = self._parser, self.transport
+        if parser is None or transport is None:
+            return
+        if len(self._queue) < self.shared.limits.pipelined_requests:
+            method = parser.get_method().decode("latin-1")
+            body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+            last = self.shared.limits.pipelined_requests == len(self._queue) + 1
+            keep_alive = parser.should_keep_alive() and not (self._http10 or self._upgrade or last)
+            exchange = Exchange(self, head_only=method == "HEAD", http10=self._http10, keep_alive=keep_alive)
+            self._queue.append((Request(method, self._target, self._fields, body, transport), exchange))
+        self._reset_message()
+        self._fed_bytes = 0
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _reset_message(self) -> None:
+        self.shared.receiving_bytes -= self._accounted_bytes
+        self._accounted_bytes = 0
+        self._target = b""
+        self._fields: dict[bytes, bytes] = {}
+        self._field_count = 0
+        self._body: list[bytes] = []
+        self._body_bytes = 0
+        self._chunked = self._continue = self._http10 = self._upgrade = False
+
+    def _parse(self, data: bytes) -> None:
+        """Feed the parser; whole requests go to the queue, the first mistake to `_refusal`."""
+        parser = self._parser
+        if parser is None:
+            return
+        self._fed_bytes += len(data)
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # nothing is offered to upgrade to: the request is answered in HTTP/1.1, the rest dropped
+        except httptools.HttpParserCallbackError:
+            if self._refusal is None:
+                raise
+        except httptools.HttpParserError as error:
+            self._refusal = Refusal(400, f"the request is malformed: {error}")
+        if self._phase != "between" and self._refusal is None:
+            self._check_partial()
+
+    def _check_partial(self) -> None:
+        """Bound what a message that is still coming may hold."""
+        limits, shared = self.shared.limits, self.shared
+        if self._phase == "head":
+            if self._fed_bytes > limits.head_bytes:
+                self._head_too_large()
+            return
+        if self._chunked and self._fed_bytes > limits.head_bytes + CHUNK_OVERHEAD * self._body_bytes:
+            self._fault(400, "the body's chunks carry too little; send larger chunks without extensions and trailers")
+            return
+        shared.receiving_bytes += self._body_bytes - self._accounted_bytes
+        self._accounted_bytes = self._body_bytes
+        if shared.receiving_bytes > limits.receiving_bytes:
+            self._fault(503, f"bodies of more than {limits.receiving_bytes} bytes are on their way in; try again later")
+
+    def _check_framing(self, fields: dict[bytes, bytes]) -> None:
+        """Refuse what llhttp lets through and another parser on the way might have read differently."""
+        parser = self._parser
+        version = parser.get_http_version() if parser is not None else ""
+        if version == "1.0":
+            self._http10 = True
+        elif version != "1.1":
+            raise self._fault(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+        elif b"host" not in fields:
+            raise self._fault(400, "there is no Host field; HTTP/1.1 asks for one")
+        coding = fields.get(b"transfer-encoding")
+        if coding is not None:
+            if self._http10:
+                raise self._fault(400, "HTTP/1.0 has no Transfer-Encoding; send a Content-Length")
+            if coding.strip().lower() != b"chunked":
+                raise self._fault(501, "the only transfer coding taken is chunked; send the body plain")
+            self._chunked = True
+        if parser is not None and parser.should_upgrade():
+            if self._chunked or b"content-length" in fields:  # the parser would leave the body unread
+                raise self._fault(
+                    501, "a request with a body can't ask for an upgrade; send it without the Upgrade field"
+                )
+            self._upgrade = True
+        expectation = fields.get(b"expect")
+        if expectation is not None and not self._http10:
+            if expectation.strip().lower() != b"100-continue":
+                raise self._fault(417, "the only expectation met is 100-continue")
+            self._continue = True
+
+    def _fault(self, status: int, text: str) -> Refusal:
+        """Note the mistake; the caller raises it where the parser has to stop."""
+        self._refusal = Refusal(status, text)
+        return self._refusal
+
+    def _head_too_large(self) -> Refusal:
+        return self._fault(
+            431, f"the head has more than {self.shared.limits.head_bytes} bytes; send fewer or shorter fields"
+        )
+
+    def _body_too_large(self) -> Refusal:
+        return self._fault(
+            413, f"the body has more than {self.shared.limits.body_bytes} bytes; send a smaller one or raise BODY_LIMIT"
+        )
+
+    def _pump(self) -> None:
+        """Serve what was parsed, one exchange at a time, then what was held back, then read on."""
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            while self._exchange is None and not (self._closing or self._write_paused):
+                if self._queue:
+                    self._serve(*self._queue.pop(0))
+                elif self._refusal is not None:
+                    self._refuse(self._refusal)
+                elif self._held:
+                    data, self._held = self._held, b""
+                    self._parse(data)
+                else:
+                    self._read_on()
+                    return
+        finally:
+            self._pumping = False
+
+    def _serve(self, request: Request, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._waiting, self._deadline_s = "handler", NEVER_S  # the timer may fire meanwhile, and finds nothing due
+        self.shared.dispatch(request, exchange)
+
+    def _read_on(self) -> None:
+        """Nothing is left to serve: wait for more, each wait with its bound."""
+        if self._ended:
+            self._close()
+            return
+        if self._reading_paused and self.transport is not None:
+            self._reading_paused = False
+            self.transport.resume_reading()
+        limits = self.shared.limits
+        if self._phase == "between":
+            if self._waiting != "accept":
+                self._wait("idle", limits.idle_timeout_s)
+        elif self._phase == "head":
+            if self._waiting not in ("head", "accept"):
+                self._wait("head", limits.head_timeout_s)
+        else:
+            if self._continue:
+                self._continue = False
+                self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            if self._waiting != "body":
+                self._wait("body", limits.body_timeout_s)
+
+    def _pause_reading(self) -> None:
+        if not self._reading_paused and self.transport is not None:
+            self._reading_paused = True
+            self.transport.pause_reading()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer a mistake, then read and drop for a moment: closing on unread bytes would reset the answer away."""
+        self.shared.on_refused(refusal.status)
+        body = error_body(refusal.text)
+        head = self.heads.get(refusal.status, JSON)
+        self.write(head + b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        self._closing = True
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        if transport.can_write_eof():
+            transport.write_eof()
+        if self._reading_paused:
+            self._reading_paused = False
+            transport.resume_reading()
+        self._wait("linger", self.shared.limits.linger_timeout_s)
+
+    def _close(self) -> None:
+        """Close once what was written has gone out, in bounded time."""
+        self._closing = True
+        self._queue.clear()
+        if self.transport is not None:
+            self.transport.close()
+            self._wait("flush", self.shared.limits.idle_timeout_s)
+
+    # -- the one timer -------------------------------------------------------------------------------------------------
+
+    def _wait(self, waiting: Waiting, bound_s: float) -> None:
+        """Move the deadline. The timer is touched only where it would fire too late."""
+        self._waiting = waiting
+        self._deadline_s = deadline_s = self.shared.loop.time() + bound_s
+        if self._timer is not None:
+            if self._timer_s <= deadline_s:
+                return
+            self._timer.cancel()
+        self._timer_s = deadline_s
+        self._timer = self.shared.loop.call_at(deadline_s, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._deadline_s == NEVER_S or self.transport is None:
+            return
+        if self.shared.loop.time() < self._deadline_s:
+            self._timer_s = self._deadline_s
+            self._timer = self.shared.loop.call_at(self._deadline_s, self._on_timer)
+            return
+        limits = self.shared.limits
+        if self._waiting in ("linger", "flush") or self.transport.get_write_buffer_size():
+            self.abort()
+        elif self._phase == "between":
+            self._close()
+        elif self._phase == "head":
+            self._refuse(Refusal(408, f"the head did not come within {limits.head_timeout_s:g} s; send it at once"))
+        else:
+            self._refuse(Refusal(408, f"the body did not come within {limits.body_timeout_s:g} s; send it faster"))
