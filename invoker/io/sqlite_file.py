@@ -6,6 +6,7 @@ brought up to date, and one of a later version is refused instead of damaged.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -20,6 +21,8 @@ Synchronous = Literal["NORMAL", "FULL"]
 
 APPLICATION_ID = 0x46494E56  # "FINV": tells our files from those of other programs
 BUSY_TIMEOUT_S = 5.0  # how long a write waits for another process that holds the file
+_BUSY_RETRY_S = 0.02
+
 PAGE_CACHE_KB = 2048  # of one connection
 WAL_CHECKPOINT_PAGES = 1000
 
@@ -68,7 +71,7 @@ async def open_file(
     with faults_named(path, "the store can't be opened"):
         connection = await connect(path)
         try:
-            await connection.execute("PRAGMA journal_mode = WAL")
+            await _write_ahead(connection)
             await connection.execute(f"PRAGMA synchronous = {synchronous}")
             await connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_CHECKPOINT_PAGES}")
             await _migrate(connection, path, migrations)
@@ -99,6 +102,20 @@ async def transaction(connection: aiosqlite.Connection) -> AsyncGenerator[None]:
         await connection.rollback()
         raise
     await connection.commit()
+
+
+async def _write_ahead(connection: aiosqlite.Connection) -> None:
+    """Switch to the write-ahead log. SQLite doesn't wait for another process that opens the file just then; we do."""
+    tries = round(BUSY_TIMEOUT_S / _BUSY_RETRY_S)
+    for left in range(tries, -1, -1):
+        try:
+            await connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as problem:
+            if "locked" not in str(problem) or left == 0:
+                raise
+            await asyncio.sleep(_BUSY_RETRY_S)
+        else:
+            return
 
 
 async def _migrate(connection: aiosqlite.Connection, path: Path, migrations: Sequence[str]) -> None:

@@ -1,0 +1,149 @@
+"""◆ How results are shown to a person: plain words, one look, no colour that carries meaning alone."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from invoker.commands.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+WIDTH_MAX = 100
+
+STATUS_WORDS = ("success", "application error", "developer error", "internal error")
+STATUS_COLOURS = ("green", "yellow", "red", "magenta")
+STATUS_MARKS = ("✓", "!", "✗", "✗")
+STATUS_EXIT_CODES = (
+    ExitCode.OK,
+    ExitCode.APPLICATION_ERROR,
+    ExitCode.DEVELOPER_ERROR,
+    ExitCode.SYSTEM_ERROR,
+)
+
+START_WORDS = {
+    "cold": "cold: a new container",
+    "prewarm": "prewarmed: a container that waited without code",
+    "warm": "warm: the container was ready",
+    "paused": "paused: the container was thawed",
+    None: "no container",
+}
+TIMING_WORDS = {
+    "dockerRunTime": "start",
+    "pollTime": "ready",
+    "unpauseTime": "thaw",
+    "initTime": "init",
+    "runTime": "run",
+    "logTime": "logs",
+}
+
+
+def say(text: str) -> None:
+    """One line, or several, on stdout."""
+    sys.stdout.write(f"{text}\n")
+
+
+def pretty(answer: bytes) -> str:
+    """JSON, indented; numbers as they were written."""
+    return msgspec.json.format(answer, indent=2).decode()
+
+
+def console() -> Console:
+    """Where a person reads; plain where stdout is no terminal."""
+    from rich.console import Console
+
+    made = Console(highlight=False, soft_wrap=False)
+    if made.width > WIDTH_MAX or not made.is_terminal:
+        made.width = WIDTH_MAX
+    return made
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table without lines. Where stdout is no terminal no cell is cut, so that it can be searched."""
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for column in columns:
+        made.add_column(column, overflow="fold" if sys.stdout.isatty() else "ignore", no_wrap=not sys.stdout.isatty())
+    for row in rows:
+        made.add_row(*(Text(cell) for cell in row))
+    where = console()
+    if not where.is_terminal:
+        where.width = 10_000
+    where.print(made)
+
+
+def milliseconds(value: float) -> str:
+    """A time as a person says it: `0.4 ms`, `12 ms`, `1.5 s`, `2 min`."""
+    if value < 10:
+        return f"{value:.1f} ms" if value % 1 else f"{value:.0f} ms"
+    if value < 1000:
+        return f"{value:.0f} ms"
+    if value < 120_000:
+        return f"{value / 1000:.3g} s"
+    return f"{value / 60_000:.3g} min"
+
+
+def clock(unix_ms: int) -> str:
+    """The time of day here."""
+    return datetime.fromtimestamp(unix_ms / 1000).astimezone().strftime("%H:%M:%S")
+
+
+def start_kind(facts: Mapping[str, Any]) -> str | None:
+    """`cold`, `prewarm`, `warm`, or `paused` for a warm one that had to be thawed; None where no container was got."""
+    kind = facts.get("containerType")
+    return "paused" if kind == "warm" and "unpauseTime" in facts else kind
+
+
+def timings(facts: Mapping[str, Any]) -> str:
+    """Where the time went, in the order in which it went."""
+    parts = [f"{word} {milliseconds(float(facts[key]))}" for key, word in TIMING_WORDS.items() if key in facts]
+    return " · ".join(parts)
+
+
+def activation(record: Mapping[str, Any], facts: Mapping[str, Any]) -> Sequence[RenderableType]:
+    """An activation, for a console to print: how it ended, how it came about, its result, its log."""
+    from rich.padding import Padding
+    from rich.syntax import Syntax
+    from rich.text import Text
+
+    response = record["response"]
+    status: int = response["statusCode"]
+    path = annotation(record, "path") or f"{record['namespace']}/{record['name']}"
+    head = Text.assemble(
+        (f"{STATUS_MARKS[status]} {STATUS_WORDS[status]}", f"bold {STATUS_COLOURS[status]}"),
+        ("  ", ""),
+        (path, "bold"),
+        (f"  {milliseconds(record['duration'])}", ""),
+    )
+    told: list[RenderableType] = [head, Text(f"  {START_WORDS[start_kind(facts)]}", "dim")]
+    if spent := timings(facts):
+        told.append(Text(f"  {spent}", "dim"))
+    told.append(Text(f"  activation {record['activationId']}", "dim"))
+    result = msgspec.json.format(msgspec.json.encode(response["result"]), indent=2).decode()
+    told.append(
+        Padding(Syntax(result, "json", theme="ansi_dark", background_color="default", word_wrap=True), (0, 0, 0, 2))
+    )
+    told.extend(log_line(line) for line in record["logs"])
+    return told
+
+
+def log_line(line: str) -> RenderableType:
+    """A line of a log: `<time> <stream>: <text>` (contract, section 10), the time of day being enough here."""
+    from rich.text import Text
+
+    moment, _, rest = line.partition(" ")
+    stream, _, text = rest.strip().partition(": ")
+    colour = "red" if stream == "stderr" else "cyan"
+    return Text.assemble("  ", (moment[11:23], "dim"), " ", (stream, colour), " ", text)
+
+
+def annotation(record: Mapping[str, Any], key: str) -> Any:
+    """The value of a record's annotation; None where there is none."""
+    return next((each["value"] for each in record["annotations"] if each["key"] == key), None)
