@@ -1,4 +1,4 @@
-"""◇ The errors that cross rooms, split by whose fault they are. Foreign exceptions become one of these in `invoker.io`."""
+"""◇ The errors that cross rooms, split by whose fault they are. `invoker.io` turns foreign exceptions into these."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Container(Protocol):
         ...
 
     async def init(self, body: bytes, timeout_s: float) -> Reply:
-        """POST /init. Never raises for what the container did: that is in the Reply, `condition` filled after a failure."""
+        """POST /init. Never raises for what the container did: the Reply says it, with `condition` after a failure."""
         ...
 
     async def run(self, body: bytes, timeout_s: float) -> Reply:
@@ -66,7 +66,7 @@ class Container(Protocol):
         ...
 
     async def unpause(self) -> None:
-        """Thaw. Raises ContainerFault with the fault `oom` or `exited` where the container is found dead, else `platform`."""
+        """Thaw. Raises ContainerFault: fault `oom` or `exited` where the container is found dead, else `platform`."""
         ...
 
     async def remove(self) -> None:
@@ -117,8 +117,8 @@ class RecordSink(Protocol):
     """Where activation records go."""
 
     async def put(self, document_id: str, record: bytes, facts: dict[str, object]) -> None:
-        """Keep `record` (JSON, contract section 7) under `document_id` (`<namespace>/<activationId>`); returns once it is as
-        safe as the sink promises. `facts` are the log line's fields (section 16), for sinks that show how it came about."""
+        """Keep `record` (JSON, contract section 7) under `document_id` (`<namespace>/<activationId>`); returns once it is
+        as safe as the sink promises. `facts` are the log line's fields (section 16): how it came about, for people."""
         ...
 
 

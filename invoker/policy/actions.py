@@ -100,5 +100,16 @@ class Drained(Action, frozen=True):
 
 
 AnyAction: TypeAlias = (
-    Start | Dispatch | Pause | Unpause | Remove | Enqueue | Refuse | ArmTimer | CancelTimer | HoldIntake | ResumeIntake | Drained
+    Start
+    | Dispatch
+    | Pause
+    | Unpause
+    | Remove
+    | Enqueue
+    | Refuse
+    | ArmTimer
+    | CancelTimer
+    | HoldIntake
+    | ResumeIntake
+    | Drained
 )

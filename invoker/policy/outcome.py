@@ -132,7 +132,9 @@ def _result(body: bytes) -> Outcome:
     members = _members(body)
     if members is None:
         text = body.decode("utf-8", "replace")
-        return failed(Status.DEVELOPER_ERROR, f"The function did not produce a valid JSON response: {text}", reusable=True)
+        return failed(
+            Status.DEVELOPER_ERROR, f"The function did not produce a valid JSON response: {text}", reusable=True
+        )
     status = Status.APPLICATION_ERROR if "error" in members else Status.SUCCESS
     return Outcome(status, body, len(body), reusable=True)
 

@@ -1,0 +1,273 @@
+"""◇ Admission: who runs now, who waits, who is refused, and what is evicted for those who wait.
+
+`Charged` is the one to run with. Memory is charged from Start until the container is really gone, so the node is never
+overcommitted: who needs memory waits until a removal is done, first come, first served. Two liberties make that quick:
+
+- A container that comes free is used as it is by the oldest activation of its own function, even if others came
+  earlier: reuse costs nothing, eviction and a cold start cost a lot. It ends when the head of the queue has waited
+  for `patience_ns`.
+- An activation whose cold start is still under way takes a container of its function that comes free meanwhile;
+  the started one becomes stock.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from invoker.policy import actions as act
+from invoker.policy.container import Container, Input
+from invoker.policy.events import Fault
+from invoker.policy.function import Function, Invocation
+from invoker.policy.types import ActivationId, PrewarmKey
+
+if TYPE_CHECKING:
+    from invoker.policy.pool import Pool
+
+
+class Admission(Protocol):
+    """What the pool asks of an admission policy."""
+
+    heeds_deaths: bool
+    """Whether an unused container that died is removed at once."""
+    shares: bool
+    """Whether a container may run more than one activation at a time."""
+
+    def arrived(self, function: Function, activation: ActivationId) -> None:
+        """A new activation, not too large for the node."""
+        ...
+
+    def replaced(self, function: Function, activation: ActivationId) -> None:
+        """An accepted activation lost the container it waited for: it goes before all who wait."""
+        ...
+
+    def withdraw(self, invocation: Invocation) -> None:
+        """A waiting activation waits no more."""
+        ...
+
+    def released(self, container: Container, function: Function, emptied: bool) -> None:
+        """A good run ended. `emptied`: it was the only one, the container's state is IDLE, its record not yet."""
+        ...
+
+    def spoilt(self, container: Container) -> None:
+        """The last activation left a tainted container, which is about to be sent away."""
+        ...
+
+    def lost(self, container: Container, claims: list[Invocation], reason: act.RemoveReason, fault: Fault) -> None:
+        """A container can't serve again. It is REMOVING and nobody's; `claims` waited for it."""
+        ...
+
+    def left_idle(self, container: Container) -> None:
+        """A container is idle no more."""
+        ...
+
+    def send_away(self, container: Container, reason: act.RemoveReason) -> None:
+        """Ask for the removal of a container that is REMOVING."""
+        ...
+
+    def removed(self, container: Container) -> None:
+        """A removal is done, well or badly."""
+        ...
+
+    def start_failed(self, container: Container, owned: bool) -> None:
+        """A start failed; `owned`: it was for an activation."""
+        ...
+
+    def stock_started(self, container: Container) -> None:
+        """A container without code is there, in state PREWARM."""
+        ...
+
+    def stock_fits(self, key: PrewarmKey) -> bool:
+        """Whether a container may be started for stock."""
+        ...
+
+    def serve(self) -> None:
+        """Memory may have come free."""
+        ...
+
+
+class Charged:
+    """See the module. `wanting_mb` is the memory of all who wait."""
+
+    heeds_deaths = True
+    shares = True
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._wanting_mb = 0
+
+    def arrived(self, function: Function, activation: ActivationId) -> None:
+        pool = self._pool
+        if pool.take_warm(function, activation):
+            return
+        invocation = Invocation(activation, function, pool.now_ns)
+        if function.stem.ready:
+            pool.take_ready(function.stem, invocation)
+        elif not pool.waiting and self._fits(function.memory_mb):
+            pool.start(function.stem.key, invocation)
+        elif len(pool.waiting) >= pool.policies.queue_limit:
+            pool.actions.append(act.Refuse(activation, "queue full"))
+            pool.forget(function)
+        else:
+            self._enqueue(invocation)
+            self._make_room()
+            pool.gate_intake()
+
+    def replaced(self, function: Function, activation: ActivationId) -> None:
+        pool = self._pool
+        if pool.take_warm(function, activation):
+            return
+        invocation = Invocation(activation, function, pool.now_ns)
+        if function.stem.ready:
+            pool.take_ready(function.stem, invocation)
+            return
+        self._enqueue(invocation)
+        for queue in (pool.waiting, function.waiting, function.stem.waiting):
+            queue.move_to_end(activation, last=False)
+        self.serve()
+        pool.gate_intake()
+
+    def withdraw(self, invocation: Invocation) -> None:
+        pool, function = self._pool, invocation.function
+        del pool.waiting[invocation.activation]
+        del function.waiting[invocation.activation]
+        del function.stem.waiting[invocation.activation]
+        self._wanting_mb -= function.memory_mb
+        pool.forget(function)
+
+    def released(self, container: Container, function: Function, emptied: bool) -> None:
+        pool = self._pool
+        by: Input = "dispatch" if emptied else "join"
+        if not (emptied and self._head_is_impatient(function)):
+            while container.room > 0 and (activation := self._next_for(function)) is not None:
+                container.move(by)
+                pool.run_in(container, activation, "warm")
+                by = "join"
+        if by == "dispatch":
+            pool.set_idle(container)
+            if pool.draining:
+                pool.remove_idle(container, "drain")
+        self.serve()
+        pool.gate_intake()
+
+    def spoilt(self, container: Container) -> None:
+        pass
+
+    def lost(self, container: Container, claims: list[Invocation], reason: act.RemoveReason, fault: Fault) -> None:
+        """Another container is found for those who waited, unless the loss is the function's own doing."""
+        pool = self._pool
+        pool.send_away(container, reason)
+        for claim in claims:
+            pool.settle(claim.activation)
+        for claim in claims:
+            if fault == "platform":
+                self.replaced(claim.function, claim.activation)
+            else:
+                pool.actions.append(act.Refuse(claim.activation, "container lost", fault))
+
+    def left_idle(self, container: Container) -> None:
+        pass
+
+    def send_away(self, container: Container, reason: act.RemoveReason) -> None:
+        self._pool.actions.append(act.Remove(container.id, reason))
+
+    def removed(self, container: Container) -> None:
+        pass
+
+    def start_failed(self, container: Container, owned: bool) -> None:
+        pass
+
+    def stock_started(self, container: Container) -> None:
+        pool, stem = self._pool, self._pool.stem(container.stem)
+        if stem.waiting:
+            invocation = next(iter(stem.waiting.values()))
+            function = invocation.function
+            container.move("dispatch")
+            pool.adopt(container, function)
+            self.withdraw(invocation)
+            pool.run_in(container, invocation.activation, "prewarm")
+        else:
+            pool.set_ready(container)
+            if pool.draining:
+                pool.remove_ready(container, "drain")
+        self.serve()
+        pool.gate_intake()
+
+    def stock_fits(self, key: PrewarmKey) -> bool:
+        return not self._pool.waiting and self._fits(key.memory_mb)
+
+    def serve(self) -> None:
+        pool = self._pool
+        while pool.waiting:
+            invocation = next(iter(pool.waiting.values()))
+            function = invocation.function
+            if not self._fits(function.memory_mb):
+                self._make_room()
+                return
+            function.containers += 1  # keeps the record while the activation changes places
+            self.withdraw(invocation)
+            function.containers -= 1
+            pool.start(function.stem.key, invocation)
+
+    def _fits(self, memory_mb: int) -> bool:
+        return self._pool.charged_mb + memory_mb <= self._pool.policies.capacity_mb
+
+    def _enqueue(self, invocation: Invocation) -> None:
+        pool, function = self._pool, invocation.function
+        pool.waiting[invocation.activation] = invocation
+        function.waiting[invocation.activation] = invocation
+        function.stem.waiting[invocation.activation] = invocation
+        self._wanting_mb += function.memory_mb
+        pool.actions.append(act.Enqueue(invocation.activation))
+
+    def _head_is_impatient(self, function: Function) -> bool:
+        """The oldest waiting activation is another function's, waited long, and no memory is on its way to it."""
+        pool = self._pool
+        if not pool.waiting:
+            return False
+        head = next(iter(pool.waiting.values()))
+        if head.function is function or pool.now_ns - head.since_ns <= pool.policies.patience_ns:
+            return False
+        coming_mb = pool.policies.capacity_mb - pool.charged_mb + pool.removing_mb
+        return coming_mb < head.function.memory_mb
+
+    def _next_for(self, function: Function) -> ActivationId | None:
+        """Who is to run in a container that came free: one that waits for a cold start, else the oldest waiting."""
+        for activation, started in function.starting.items():
+            if not started.claims:
+                self._unbind(function, activation, started)
+                return activation
+        if not function.waiting:
+            return None
+        invocation = next(iter(function.waiting.values()))
+        self.withdraw(invocation)
+        return invocation.activation
+
+    def _unbind(self, function: Function, activation: ActivationId, container: Container) -> None:
+        """The activation gives up its cold start, which goes on for stock."""
+        del function.starting[activation]
+        self._pool.settle(activation)
+        container.owner = None
+        self._pool.part(container)
+        self._pool.stem(container.stem).starting += 1
+
+    def _make_room(self) -> None:
+        """Evict until what is free or coming free is enough for all who wait: idle containers first, then stock."""
+        pool = self._pool
+        short_mb = self._wanting_mb - (pool.policies.capacity_mb - pool.charged_mb) - pool.removing_mb
+        while short_mb > 0:
+            victim = pool.keep_alive.victim()
+            if victim is not None:
+                pool.keep_alive.evicted(victim)
+                pool.remove_idle(victim, "evicted")
+            else:
+                victim = self._oldest_stock()
+                if victim is None:
+                    return
+                pool.remove_ready(victim, "evicted")
+            short_mb -= victim.memory_mb
+
+    def _oldest_stock(self) -> Container | None:
+        for stem in self._pool.stems.values():
+            for container in stem.ready.values():
+                return container
+        return None

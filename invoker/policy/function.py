@@ -1,0 +1,64 @@
+"""◇ What the heart keeps by identity: a record for each warm key, and one for each prewarm key."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import msgspec
+
+from invoker.policy.container import Container
+from invoker.policy.types import ActivationId, ContainerId, PrewarmKey, WarmKey
+
+
+def _empty() -> OrderedDict[Any, Any]:
+    return OrderedDict()
+
+
+class Invocation(msgspec.Struct, frozen=True, eq=False):
+    """An activation that the pool accepted and has not settled. `since_ns` is when it arrived."""
+
+    activation: ActivationId
+    function: Function
+    since_ns: int
+
+
+class Stem(msgspec.Struct, eq=False):
+    """One prewarm key. `ready` is oldest first; `starting` counts starts that will end in `ready`;
+    `failures` counts the starts for stock that failed in a row."""
+
+    key: PrewarmKey
+    wanted: int = 0
+    starting: int = 0
+    failures: int = 0
+    retry_at_ns: int = 0
+    ready: OrderedDict[ContainerId, Container] = msgspec.field(default_factory=_empty)
+    waiting: OrderedDict[ActivationId, Invocation] = msgspec.field(
+        default_factory=OrderedDict[ActivationId, "Invocation"]
+    )
+
+
+class Function(msgspec.Struct, eq=False):
+    """One warm key: its containers, and what was learnt about it. Dropped when it has no container and no activation.
+
+    `idle` is in the order of becoming idle: the last is the most recently used. `roomy` containers have activations and
+    take more. `starting` maps the activations that wait for a cold start to their containers, oldest first.
+    """
+
+    key: WarmKey
+    stem: Stem
+    memory_mb: int
+    concurrency: int
+    containers: int = 0
+    idle: OrderedDict[ContainerId, Container] = msgspec.field(default_factory=_empty)
+    roomy: OrderedDict[ContainerId, Container] = msgspec.field(default_factory=_empty)
+    waiting: OrderedDict[ActivationId, Invocation] = msgspec.field(
+        default_factory=OrderedDict[ActivationId, "Invocation"]
+    )
+    starting: OrderedDict[ActivationId, Container] = msgspec.field(
+        default_factory=OrderedDict[ActivationId, "Container"]
+    )
+    uses: int = 0
+    cost_ns: int = 0
+    gap_ns: int = -1
+    rank: tuple[int, int] | None = None

@@ -1,0 +1,53 @@
+"""◇ Policy sets: which policies a pool runs with, as data. A decision log begins with one, to be replayable."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from invoker.policy.keepalive import GreedyDual, LruTtl
+from invoker.policy.pausing import AdaptiveGrace, FixedGrace, NeverPause
+from invoker.policy.prewarm import FixedStock, ReactiveStock
+from invoker.policy.types import MILLISECOND_NS, MINUTE_NS, SECOND_NS
+
+AnyKeepAlive: TypeAlias = LruTtl | GreedyDual
+AnyPausing: TypeAlias = FixedGrace | AdaptiveGrace | NeverPause
+AnyPrewarm: TypeAlias = FixedStock | ReactiveStock
+
+
+class PolicySet(msgspec.Struct, frozen=True):
+    """Everything that decides. Memory in MB, spans in ns, queues in activations.
+
+    `accounting`: `charged` takes a container's memory from its Start until it is gone, and never passes the capacity;
+    `reference` counts as the reference system does (contract, section 13), which can overcommit the node.
+    `queue_limit`: more waiting activations than this are refused. `intake_limit`: from this many on, the queue before
+    the node is not read. `patience_ns`: after so long, the activation at the head of the queue goes before one that
+    could use a container as it is. `surplus_ns`: how long a prewarmed container stands that the stock doesn't want.
+    """
+
+    accounting: Literal["charged", "reference"]
+    capacity_mb: int
+    keep_alive: AnyKeepAlive = LruTtl()
+    pausing: AnyPausing = FixedGrace()
+    prewarm: AnyPrewarm = FixedStock()
+    queue_limit: int = 10_000
+    intake_limit: int = 16
+    patience_ns: int = 2 * SECOND_NS
+    surplus_ns: int = MINUTE_NS
+
+
+def default(capacity_mb: int) -> PolicySet:
+    """The policy set to run with: memory is charged for as long as it is taken."""
+    return PolicySet("charged", capacity_mb)
+
+
+def reference(capacity_mb: int) -> PolicySet:
+    """The reference system's behaviour, exactly (contract, section 13): to compare with, and for a cautious change."""
+    return PolicySet(
+        "reference",
+        capacity_mb,
+        keep_alive=LruTtl(ttl_ns=15 * MINUTE_NS, tick_ns=MINUTE_NS),
+        pausing=FixedGrace(150 * MILLISECOND_NS),
+        prewarm=FixedStock(),
+    )
