@@ -9,71 +9,15 @@ sends faster than it is served is held back by TCP. One timer a connection, move
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal, cast
 
 import httptools
 
-from invoker.io.http_messages import JSON, Exchange, Heads, Refusal, Request, error_body
+from invoker.io.http_messages import JSON, Exchange, Heads, Refusal, Request, error_body, framing
+from invoker.io.http_shared import Shared
 
-MIB = 1024 * 1024
 NEVER_S = float("inf")
 CHUNK_OVERHEAD = 8  # bytes of framing that a byte of body may cost: `1 CRLF x CRLF` costs 5
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one listener allows. Past a limit the peer gets a 4xx or 503 that says so, and the connection ends.
-
-    `body_bytes`: upstream allows payloads of 1 MiB and the queue takes messages of 2 MiB; encrypted parameters grow
-    by a third and escapes may double a text, so 5 MiB refuses nothing that a controller sends.
-    """
-
-    head_timeout_s: float = 1.0  # from accept, or a request's first byte, to its whole head (contract, section 4)
-    head_bytes: int = 16 * 1024
-    head_fields: int = 100
-    body_bytes: int = 5 * MIB
-    body_timeout_s: float = 30.0  # from the head to the body's last byte
-    receiving_bytes: int = 256 * MIB  # bodies on their way in, all connections together
-    idle_timeout_s: float = 120.0  # between requests; also how long a peer may take to read an answer
-    linger_timeout_s: float = 1.0  # after a refusal: how long the peer may go on sending before it is cut off
-    handshake_timeout_s: float = 5.0  # TLS
-    connections: int = 10_000
-    pipelined_requests: int = 64  # parsed ahead out of one read; the rest is dropped and the connection closed
-
-
-class Shared:
-    """What the connections of one listener have in common."""
-
-    __slots__ = (
-        "connections",
-        "dispatch",
-        "draining",
-        "heads",
-        "limits",
-        "loop",
-        "on_change",
-        "on_refused",
-        "receiving_bytes",
-    )
-
-    def __init__(
-        self,
-        limits: Limits,
-        dispatch: Callable[[Request, Exchange], None],
-        on_change: Callable[[], None],
-        on_refused: Callable[[int], None],
-    ) -> None:
-        self.limits = limits
-        self.dispatch = dispatch
-        self.on_change = on_change  # a connection ended
-        self.on_refused = on_refused  # a request was refused with this status before any handler saw it
-        self.heads = Heads()
-        self.connections: set[Connection] = set()
-        self.draining = False
-        self.receiving_bytes = 0
-        self.loop = asyncio.get_running_loop()
 
 
 Phase = Literal["between", "head", "body"]
@@ -155,7 +99,7 @@ class Connection(asyncio.Protocol):
         self._write_paused = False
         self._pump()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the transport's signature
+    def connection_lost(self, exc: Exception | None) -> None:
         self.transport = self._parser = None  # the parser holds us: without this only the cycle collector frees both
         self._closing = True
         self._queue.clear()
@@ -221,12 +165,12 @@ class Connection(asyncio.Protocol):
             return
         self._field_count += 1
         if self._field_count > self.shared.limits.head_fields:
-            raise self._fault(431, f"the head has more than {self.shared.limits.head_fields} fields; send fewer")
+            raise Refusal(431, f"the head has more than {self.shared.limits.head_fields} fields; send fewer")
         name = name.lower()
         fields = self._fields
         if name in fields:
             if name == b"host":
-                raise self._fault(400, "there are two Host fields; send one")
+                raise Refusal(400, "there are two Host fields; send one")
             value = fields[name] + b", " + value
         fields[name] = value
 
@@ -239,7 +183,11 @@ class Connection(asyncio.Protocol):
             if exact > limits.head_bytes:
                 raise self._head_too_large()
         self._fed_bytes = 0
-        self._check_framing(fields)
+        parser = self._parser
+        if parser is not None:
+            self._http10, self._chunked, self._continue, self._upgrade = framing(
+                parser.get_http_version(), fields, parser.should_upgrade()
+            )
         if b"content-length" in fields:
             if int(fields[b"content-length"]) > limits.body_bytes:
                 raise self._body_too_large()
@@ -289,9 +237,10 @@ class Connection(asyncio.Protocol):
             parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             pass  # nothing is offered to upgrade to: the request is answered in HTTP/1.1, the rest dropped
-        except httptools.HttpParserCallbackError:
-            if self._refusal is None:
+        except httptools.HttpParserCallbackError as error:
+            if not isinstance(error.__context__, Refusal):
                 raise
+            self._refusal = error.__context__
         except httptools.HttpParserError as error:
             self._refusal = Refusal(400, f"the request is malformed: {error}")
         if self._phase != "between" and self._refusal is None:
@@ -302,57 +251,25 @@ class Connection(asyncio.Protocol):
         limits, shared = self.shared.limits, self.shared
         if self._phase == "head":
             if self._fed_bytes > limits.head_bytes:
-                self._head_too_large()
+                self._refusal = self._head_too_large()
             return
         if self._chunked and self._fed_bytes > limits.head_bytes + CHUNK_OVERHEAD * self._body_bytes:
-            self._fault(400, "the body's chunks carry too little; send larger chunks without extensions and trailers")
+            self._refusal = Refusal(400, "the body's chunks carry too little; send larger ones, without extensions")
             return
         shared.receiving_bytes += self._body_bytes - self._accounted_bytes
         self._accounted_bytes = self._body_bytes
         if shared.receiving_bytes > limits.receiving_bytes:
-            self._fault(503, f"bodies of more than {limits.receiving_bytes} bytes are on their way in; try again later")
-
-    def _check_framing(self, fields: dict[bytes, bytes]) -> None:
-        """Refuse what llhttp lets through and another parser on the way might have read differently."""
-        parser = self._parser
-        version = parser.get_http_version() if parser is not None else ""
-        if version == "1.0":
-            self._http10 = True
-        elif version != "1.1":
-            raise self._fault(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
-        elif b"host" not in fields:
-            raise self._fault(400, "there is no Host field; HTTP/1.1 asks for one")
-        coding = fields.get(b"transfer-encoding")
-        if coding is not None:
-            if self._http10:
-                raise self._fault(400, "HTTP/1.0 has no Transfer-Encoding; send a Content-Length")
-            if coding.strip().lower() != b"chunked":
-                raise self._fault(501, "the only transfer coding taken is chunked; send the body plain")
-            self._chunked = True
-        if parser is not None and parser.should_upgrade():
-            if self._chunked or b"content-length" in fields:  # the parser would leave the body unread
-                raise self._fault(
-                    501, "a request with a body can't ask for an upgrade; send it without the Upgrade field"
-                )
-            self._upgrade = True
-        expectation = fields.get(b"expect")
-        if expectation is not None and not self._http10:
-            if expectation.strip().lower() != b"100-continue":
-                raise self._fault(417, "the only expectation met is 100-continue")
-            self._continue = True
-
-    def _fault(self, status: int, text: str) -> Refusal:
-        """Note the mistake; the caller raises it where the parser has to stop."""
-        self._refusal = Refusal(status, text)
-        return self._refusal
+            self._refusal = Refusal(
+                503, f"bodies of more than {limits.receiving_bytes} bytes are on their way in; try again later"
+            )
 
     def _head_too_large(self) -> Refusal:
-        return self._fault(
+        return Refusal(
             431, f"the head has more than {self.shared.limits.head_bytes} bytes; send fewer or shorter fields"
         )
 
     def _body_too_large(self) -> Refusal:
-        return self._fault(
+        return Refusal(
             413, f"the body has more than {self.shared.limits.body_bytes} bytes; send a smaller one or raise BODY_LIMIT"
         )
 

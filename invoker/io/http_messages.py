@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 import msgspec
 
@@ -51,13 +51,46 @@ class Wire(Protocol):
         ...
 
 
-class Refusal(Exception):  # noqa: N818 - an answer, made of a peer's mistake
+class Refusal(Exception):
     """What is wrong with a request, as the answer it gets."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
         self.status = status
         self.text = text
+
+
+class Framing(NamedTuple):
+    """How a request is framed, from its head."""
+
+    http10: bool
+    chunked: bool
+    expects_continue: bool
+    upgrade: bool
+
+
+def framing(version: str, fields: dict[bytes, bytes], upgrade: bool) -> Framing:
+    """Refuse what the parser lets through and another parser on the way might have read differently.
+
+    `fields` by lower-case name. Raises Refusal.
+    """
+    http10 = version == "1.0"
+    if not http10 and version != "1.1":
+        raise Refusal(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+    if not http10 and b"host" not in fields:
+        raise Refusal(400, "there is no Host field; HTTP/1.1 asks for one")
+    coding = fields.get(b"transfer-encoding")
+    if coding is not None:
+        if http10:
+            raise Refusal(400, "HTTP/1.0 has no Transfer-Encoding; send a Content-Length")
+        if coding.strip().lower() != b"chunked":
+            raise Refusal(501, "the only transfer coding taken is chunked; send the body plain")
+    if upgrade and (coding is not None or b"content-length" in fields):  # the parser would leave the body unread
+        raise Refusal(501, "a request with a body can't ask for an upgrade; send it without the Upgrade field")
+    expectation = None if http10 else fields.get(b"expect")
+    if expectation is not None and expectation.strip().lower() != b"100-continue":
+        raise Refusal(417, "the only expectation met is 100-continue")
+    return Framing(http10, coding is not None, expectation is not None, upgrade)
 
 
 class Request:

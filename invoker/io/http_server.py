@@ -14,8 +14,9 @@ from functools import partial
 from typing import TypeAlias
 
 from invoker.errors import PlatformFault
-from invoker.io.http_connection import Connection, Limits, Shared
+from invoker.io.http_connection import Connection
 from invoker.io.http_messages import JSON, Exchange, Request, error_body
+from invoker.io.http_shared import Limits, Shared
 
 __all__ = ["Exchange", "Handler", "HttpServer", "Limits", "Request", "Router"]
 

@@ -67,10 +67,45 @@ class Metrics:
         self.lag = LoopLag()
         self._state = _StateCollector(self.lag)
 
-        def times(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-            return Histogram(name, text, buckets=buckets, registry=registry)
+        self._activations(registry)
+        self._containers(registry)
+        self._databases(registry)
+        self._messages(registry)
+        registry.register(self._state)
+        ProcessCollector(registry=registry)
 
+    def _activations(self, registry: CollectorRegistry) -> None:
         self.activation_start = Counter("counter_invoker_activation_start", "Invocations taken", registry=registry)
+        self.activation_init = Histogram(
+            "histogram_invoker_activationInit_finish_seconds", "Time of /init", buckets=RUN_S, registry=registry
+        )
+        self.activation_run = Histogram(
+            "histogram_invoker_activationRun_finish_seconds", "Time of /run", buckets=RUN_S, registry=registry
+        )
+        self.collect_logs = Histogram(
+            "histogram_invoker_collectLogs_finish_seconds",
+            "Time from the end of /run to the whole log",
+            buckets=SHORT_S,
+            registry=registry,
+        )
+        self.result_size = Histogram(
+            "histogram_activations_resultSize_counter_bytes",
+            "Size of results; 0 for an error of the invoker's",
+            buckets=SIZE_BYTES,
+            registry=registry,
+        )
+        self.logs_size = Histogram(
+            "histogram_activations_logsSize_counter_bytes",
+            "Size of the log lines kept",
+            buckets=SIZE_BYTES,
+            registry=registry,
+        )
+        statuses = Counter(
+            "counter_activations_status_counter", "Invocations ended, by status", ["status"], registry=registry
+        )
+        self.activation_status = {status: statuses.labels(status.label) for status in Status}
+
+    def _containers(self, registry: CollectorRegistry) -> None:
         starts = Counter(
             "counter_invoker_containerStart_counter",
             "Containers handed out to invocations",
@@ -79,21 +114,6 @@ class Metrics:
         )
         kinds: tuple[StartKind, ...] = ("cold", "prewarm", "warm")
         self.container_start = {kind: starts.labels(kind) for kind in kinds}
-        self.activation_init = times("histogram_invoker_activationInit_finish_seconds", "Time of /init", RUN_S)
-        self.activation_run = times("histogram_invoker_activationRun_finish_seconds", "Time of /run", RUN_S)
-        self.collect_logs = times(
-            "histogram_invoker_collectLogs_finish_seconds", "Time from the end of /run to the whole log", SHORT_S
-        )
-        self.result_size = times(
-            "histogram_activations_resultSize_counter_bytes",
-            "Size of results; 0 for an error of the invoker's",
-            SIZE_BYTES,
-        )
-        self.logs_size = times("histogram_activations_logsSize_counter_bytes", "Size of the log lines kept", SIZE_BYTES)
-        statuses = Counter(
-            "counter_activations_status_counter", "Invocations ended, by status", ["status"], registry=registry
-        )
-        self.activation_status = {status: statuses.labels(status.label) for status in Status}
         docker = Histogram(
             "histogram_invoker_docker_finish_seconds",
             "Time of the container engine's commands",
@@ -103,12 +123,14 @@ class Metrics:
         )
         commands: tuple[DockerCommand, ...] = ("run", "pause", "unpause", "rm")
         self.docker = {command: docker.labels(command) for command in commands}
-        self.container_poll = times(
+        self.container_poll = Histogram(
             "histogram_invoker_containerPoll_finish_seconds",
             "Time from a container's start to its first answer",
-            POLL_S,
+            buckets=POLL_S,
+            registry=registry,
         )
-        self._databases(registry)
+
+    def _messages(self, registry: CollectorRegistry) -> None:
         self.kafka_delay = Histogram(
             "histogram_kafka_topic_start_seconds",
             "Time from a message's time stamp to its receipt",
@@ -122,8 +144,6 @@ class Metrics:
         self.http_refused = Counter(
             "invoker_http_refused", "Requests refused before a handler saw them", ["status"], registry=registry
         )
-        registry.register(self._state)
-        ProcessCollector(registry=registry)
 
     def _databases(self, registry: CollectorRegistry) -> None:
         self.cache_hit = Counter("counter_database_cacheHit_counter", "Actions found in the cache", registry=registry)
