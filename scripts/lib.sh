@@ -14,11 +14,17 @@ fail() {
 # True where missing Debian packages may be installed without asking: root, with apt-get.
 may_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; }
 
-# apt_install PACKAGE...: the newest the machine's own sources offer.
+# apt_install PACKAGE...: the newest the machine's own sources offer. Tells what it does; apt's own words only where it fails.
 apt_install() {
+    local log
+    log=$(mktemp)
     say "installing with apt-get: $*"
-    DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >&2
+    if ! { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@"; } >"$log" 2>&1 </dev/null; then
+        cat "$log" >&2
+        rm -f "$log"
+        fail "apt-get could not install: $*"
+    fi
+    rm -f "$log"
 }
 
 # find_python: prints the first interpreter that is really there, is new enough and has its venv module whole.
