@@ -1,4 +1,4 @@
-"""Rules for every test: in CI a skip is a failure, and nothing may outlive the test that made it.
+"""Rules for every test: the same on every run, in CI no skip, and nothing may outlive the test that made it.
 
 Tasks are looked for after all other fixtures of the test are gone, threads at the same moment, child processes at the
 end of the session (session fixtures may own some until then).
@@ -15,6 +15,13 @@ from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Property tests draw the same examples on every run, and a slow machine fails none of them. To look further afield:
+# HYPOTHESIS_PROFILE=explore
+settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
+settings.register_profile("explore", deadline=None, print_blob=True, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 IN_CI = os.environ.get("CI") == "true"
 SETTLE_TIMEOUT_S = 2.0  # for what is ending already: a closed connection's task, a joined thread
