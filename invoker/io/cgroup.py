@@ -1,395 +1,374 @@
-"""◆ One container's control group: its limits, its freezer, the kernel's count of kills, on cgroup v1 and v2.
+"""◆ The control groups of the kernel: freeze, count what was killed for want of memory, limit. Versions 1 and 2.
 
-Freezing through the kernel's own file takes a tenth of a millisecond where a daemon takes ten, and the kernel is the
-one witness who knows at once, and of children too, that a process was killed for want of memory. The files are read and
-written in place: they are the kernel's memory, no disk is behind them.
+A freeze or a thaw is a write to one file, some tens of microseconds, where a container engine's command takes
+milliseconds; a thaw lies on the path of the next activation. The count of OOM kills is the only word the machine has
+for a child that was killed while its main process lives on.
 
-Two things must never happen here: that a group is frozen or killed which is not one container's alone, and that a group
-which is in use is taken for gone. So the root group and the group this process is in itself are never returned.
+Version 1 has a tree of directories for each controller; of a container's four we use `freezer`, `memory`, `pids` and
+`cpu`. Version 2 has one tree; freezing belongs to every group there, the limits to the groups whose parent enables the
+controllers. On a machine with both, the tree that holds the memory controller is the one that counts.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import os
 import signal
 import time
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-
-import msgspec
+from typing import NamedTuple
 
 from invoker.errors import PlatformFault
 
 PARENT = "functions-invoker"
-"""The group that holds the groups made here, so that they are found again after a crash."""
+"""The group above all groups of our own making."""
 
-PROC = Path("/proc")
 CONTROLLERS = ("memory", "freezer", "pids", "cpu")
-MIB_BYTES = 1_048_576
-UNBOUNDED = "max"
 
-SETTLE_LIMIT_S = 2.0
-"""How long a group may take to freeze or thaw. A process in an uninterruptible sleep delays it."""
-
-REMOVE_LIMIT_S = 5.0
-"""How long killed processes may take to end: much memory takes a while to be freed."""
-
-SPINS = 8
+FREEZE_WAIT_S = 2.0
+REMOVE_WAIT_S = 2.0
 STEP_S = 0.001
+SPINS = 20
+"""Reads of the freezer's state before the first sleep; a small group is frozen within the first few."""
+
+FILE_BYTES_MAX = 4096
+"""Of the files read here, each a few short lines."""
+
+CPU_SHARES_MIN, CPU_SHARES_MAX = 2, 262_144
+CPU_WEIGHT_MAX = 10_000
 
 
-class CgroupSupport(msgspec.Struct, frozen=True):
-    """What can be made here. `version` is 0 where nothing can; `reason` then says why, and what to do."""
+class CgroupSupport(NamedTuple):
+    """What may be done here. `version` is None where no groups are mounted; `reason` says why something is missing."""
 
-    version: int
-    freezer: bool = False
-    memory: bool = False
-    pids: bool = False
-    reason: str = ""
-
-
-class Mount(msgspec.Struct, frozen=True):
-    """One mounted hierarchy: its `point`, and the group (`root`, a path in the hierarchy) that is seen there."""
-
-    version: int
-    controllers: frozenset[str]
-    root: str
-    point: Path
-
-    def directory(self, group: str) -> Path | None:
-        """Where the group (a path in the hierarchy) is to be found; None where it lies outside of what is mounted."""
-        root = self.root.rstrip("/")
-        if ".." in group.split("/") or not f"{group}/".startswith(f"{root}/"):
-            return None
-        return self.point / group[len(root) :].strip("/")
+    version: int | None
+    freezer: bool
+    memory: bool
+    reason: str
 
 
-def mounts(proc: Path = PROC) -> list[Mount]:
-    """The hierarchies with a controller of ours, as /proc/self/mountinfo tells; [] where it can't be read."""
-    try:
-        lines = (proc / "self" / "mountinfo").read_text().splitlines()
-    except OSError:
-        return []
-    found: list[Mount] = []
-    for line in lines:
-        head, _, tail = line.partition(" - ")
-        kind, _, options = tail.split(" ", 2)
-        root, point = head.split(" ")[3:5]
-        if kind == "cgroup2":
-            found.append(_unified(root, Path(point)))
-        elif kind == "cgroup":
-            found.append(Mount(1, frozenset(options.split(",")) & frozenset(CONTROLLERS), root, Path(point)))
-    return [mount for mount in found if mount.controllers]
+@dataclass(frozen=True)
+class _Mounts:
+    """Where the trees are: version 1's by controller, and version 2's. `root` is the mount's own place in its tree."""
+
+    v1: dict[str, tuple[str, Path]]
+    v2: tuple[str, Path] | None
+
+    @property
+    def version(self) -> int | None:
+        """The version whose tree holds the limits of containers."""
+        if "memory" in self.v1 or "freezer" in self.v1:
+            return 1
+        return 2 if self.v2 is not None else None
 
 
-def _unified(root: str, point: Path) -> Mount:
-    """The v2 hierarchy. Its freezer is part of every group but the root; in hybrid set-ups it has no controllers."""
-    try:
-        controllers = frozenset((point / "cgroup.controllers").read_text().split()) & frozenset(CONTROLLERS)
-    except OSError:
-        controllers = frozenset[str]()
-    return Mount(2, controllers | {"freezer"} if controllers else controllers, root, point)
+def _mounts(proc: Path) -> _Mounts:
+    v1: dict[str, tuple[str, Path]] = {}
+    v2: tuple[str, Path] | None = None
+    with contextlib.suppress(OSError):
+        for line in (proc / "self/mountinfo").read_text().splitlines():
+            ours, _, theirs = line.partition(" - ")
+            root, point = ours.split()[3:5]
+            kind, _, options = theirs.split()[:3]
+            if kind == "cgroup2" and v2 is None:
+                v2 = (root, Path(point))
+            elif kind == "cgroup":
+                for controller in set(options.split(",")) & set(CONTROLLERS):
+                    v1.setdefault(controller, (root, Path(point)))
+    return _Mounts(v1, v2)
 
 
-def memberships(pid: int | str, proc: Path = PROC) -> list[tuple[frozenset[str], str]]:
-    """(controllers, group) for each hierarchy the process is in; none in the set: the v2 hierarchy. Raises OSError."""
-    lines = (proc / str(pid) / "cgroup").read_text().splitlines()
-    parts = (line.split(":", 2) for line in lines)
-    return [(frozenset(names.split(",")) if names else frozenset(), group) for _, names, group in parts]
-
-
-def available(proc: Path = PROC) -> dict[str, Mount]:
-    """Controller -> the hierarchy it is in; all of v2 where memory is there, else all of v1."""
-    all_mounts = mounts(proc)
-    version = 2 if any(mount.version == 2 and "memory" in mount.controllers for mount in all_mounts) else 1
-    return {name: mount for mount in all_mounts if mount.version == version for name in mount.controllers}
+def _place(mount: tuple[str, Path], path: str) -> Path:
+    """The directory of the group `path` of a tree, of which `mount` shows a part."""
+    root, point = mount
+    inside = path.removeprefix(root.rstrip("/")) if root != "/" else path
+    return point / inside.lstrip("/")
 
 
 class ControlGroup:
-    """One container's group: a directory in each hierarchy. Foreign failures become PlatformFault."""
+    """One container's group. Raises PlatformFault for what the kernel refuses."""
 
-    def __init__(self, name: str, version: int, directories: Mapping[str, Path]) -> None:
-        """`directories`: controller -> the group's directory; v2 has the same one for all."""
-        self.name = name
+    __slots__ = ("_directories", "_name", "_version")
+
+    def __init__(self, name: str, version: int, directories: dict[str, Path]) -> None:
+        """`directories`: version 1's by controller, version 2's single one under the name ""."""
+        self._name = name
         self._version = version
-        self._directories = dict(directories)
+        self._directories = directories
 
     def __repr__(self) -> str:
-        return f"<ControlGroup {self.name} v{self._version} {'+'.join(sorted(self._directories))}>"
+        return f"<ControlGroup v{self._version} {self._name}>"
 
     @property
-    def controllers(self) -> frozenset[str]:
-        """Those of `memory`, `freezer`, `pids`, `cpu` that it has."""
-        return frozenset(self._directories)
+    def name(self) -> str:
+        """Its last name; of our own groups the one given to `create`."""
+        return self._name
 
     @property
     def directories(self) -> tuple[Path, ...]:
-        """The group's directories, each once; a process is in the group when it is in all of them."""
-        return tuple(dict.fromkeys(self._directories.values()))
+        """Where a process writes itself to `cgroup.procs` to be in it."""
+        return tuple(self._directories.values())
 
-    # ---- finding and making
-
-    @classmethod
-    def of_process(cls, pid: int, *, proc: Path = PROC) -> ControlGroup | None:
-        """The group of another container's main process, for its freezer and its count of kills.
-
-        None where there is no writable freezer for it here, where it is the root group, or this process's own.
-        """
-        try:
-            theirs, ours = memberships(pid, proc), memberships("self", proc)
-        except OSError:
-            return None
-        directories: dict[str, Path] = {}
-        hierarchies = available(proc)
-        for controller, mount in hierarchies.items():
-            group, own = _group_of(theirs, mount, controller), _group_of(ours, mount, controller)
-            directory = mount.directory(group) if group not in (None, "/", own) else None
-            if directory is not None and directory != mount.point and directory.is_dir():
-                directories[controller] = directory
-        if "freezer" not in directories:
-            return None
-        found = cls(directories["freezer"].name, hierarchies["freezer"].version, directories)
-        return found if os.access(found._freeze_file, os.W_OK) else None
+    @property
+    def limits_memory(self) -> bool:
+        """Whether its memory is bounded and counted here."""
+        directory = self._of("memory")
+        return directory is not None and (self._version == 1 or (directory / "memory.max").exists())
 
     @classmethod
-    def create(
-        cls,
-        name: str,
-        *,
-        memory_mb: int | None = None,
-        cpu_shares: int | None = None,
-        pids_max: int | None = None,
-        proc: Path = PROC,
-    ) -> ControlGroup:
-        """Make a group `functions-invoker/<name>` in every hierarchy there is, with memory and swap together bounded.
+    def of_process(cls, pid: int, what: str = "process", *, proc: Path = Path("/proc")) -> ControlGroup:
+        """The group that process `pid` is in, for freezing and counting; `what` names its owner in an error.
 
-        Raises PlatformFault, with nothing left behind, where one of the limits asked for can't be set, or it exists.
+        Raises PlatformFault, with the reason, where there is none that can be written from here.
         """
-        group = cls._at(name, proc)
-        if group is None:
-            raise PlatformFault("no control groups are mounted here; see `invoker doctor`")
-        made: list[Path] = []
+        mounts = _mounts(proc)
         try:
-            group._make_parents()
-            for directory in group.directories:
-                directory.mkdir()
-                made.append(directory)
-            group._limit(memory_mb, cpu_shares, pids_max)
+            lines = (proc / str(pid) / "cgroup").read_text().splitlines()
         except OSError as error:
-            for directory in made:
-                directory.rmdir()
-            raise PlatformFault(f"control group {name} can't be made: {error}") from error
+            raise PlatformFault(f"the control group of {what} {pid} can't be read: {_words(error)}") from error
+        directories: dict[str, Path] = {}
+        for line in lines:
+            _, controllers, path = line.split(":", 2)
+            for controller in controllers.split(","):
+                if controller in mounts.v1:
+                    directories[controller] = _place(mounts.v1[controller], path)
+            if not controllers and mounts.version == 2 and mounts.v2 is not None:
+                directories[""] = _place(mounts.v2, path)
+        group = cls(f"of {what} {pid}", 2 if "" in directories else 1, directories)
+        freezer = group._freezer()
+        if freezer is None or not os.access(freezer, os.W_OK):
+            where = freezer or "no freezer in sight"  # the root group has none either
+            raise PlatformFault(f"the control group of {what} {pid} can't be frozen from here ({where})")
         return group
 
     @classmethod
-    def standing(cls, prefix: str, *, proc: Path = PROC) -> list[ControlGroup]:
-        """The groups made here, in this life or a former one, whose name begins with `prefix`; in order of name."""
-        parents = {mount.point / PARENT for mount in available(proc).values()}
-        names = {path.name for parent in parents if parent.is_dir() for path in parent.iterdir() if path.is_dir()}
-        found = (cls._at(name, proc) for name in sorted(names) if name.startswith(prefix))
-        return [group for group in found if group is not None]
+    def create(
+        cls, name: str, *, memory_mb: int, cpu_shares: int, pids_max: int, proc: Path = Path("/proc")
+    ) -> ControlGroup:
+        """Make a group of our own with limits; memory and swap together are bounded by `memory_mb`.
+
+        What the machine has no controller for is left out (`limits_memory` tells). Raises PlatformFault, nothing left.
+        """
+        mounts = _mounts(proc)
+        parents = _parents(mounts)
+        if not parents:
+            raise PlatformFault(f"no control groups are mounted, so there is none for {name}")
+        group = cls(name, mounts.version or 1, {key: parent / name for key, parent in parents.items()})
+        try:
+            _enable(parents)
+            for directory in group.directories:
+                directory.mkdir()
+            group._limit(memory_mb, cpu_shares, pids_max)
+        except OSError as error:
+            for directory in group.directories:
+                with contextlib.suppress(OSError):
+                    directory.rmdir()
+            raise PlatformFault(f"control group {name} can't be made: {_words(error)}") from error
+        return group
 
     @classmethod
-    def _at(cls, name: str, proc: Path) -> ControlGroup | None:
-        hierarchies = available(proc)
-        if not hierarchies or "/" in name or name in ("", ".", ".."):
-            return None
-        directories = {controller: mount.point / PARENT / name for controller, mount in hierarchies.items()}
-        version = next(iter(hierarchies.values())).version
-        return cls(name, version, directories)
-
-    def _make_parents(self) -> None:
-        """v2 hands a controller down only where the level above says so, at each level."""
-        for directory in self.directories:
-            directory.parent.mkdir(exist_ok=True)
-            if self._version == 2:
-                wanted = " ".join(f"+{name}" for name in sorted(self.controllers - {"freezer"}))
-                (directory.parent.parent / "cgroup.subtree_control").write_text(wanted)
-                (directory.parent / "cgroup.subtree_control").write_text(wanted)
-
-    def _limit(self, memory_mb: int | None, cpu_shares: int | None, pids_max: int | None) -> None:
-        if memory_mb is not None:
-            memory, limit_bytes = self._directories["memory"], str(memory_mb * MIB_BYTES)
-            if self._version == 1:
-                (memory / "memory.limit_in_bytes").write_text(limit_bytes)
-                _write_where_there(memory / "memory.memsw.limit_in_bytes", limit_bytes)
-            else:
-                (memory / "memory.max").write_text(limit_bytes)
-                _write_where_there(memory / "memory.swap.max", "0")
-        if pids_max is not None:
-            (self._directories["pids"] / "pids.max").write_text(str(pids_max))
-        if cpu_shares is not None and "cpu" in self._directories:
-            shares = max(cpu_shares, 2)
-            name, value = ("cpu.shares", shares) if self._version == 1 else ("cpu.weight", _weight(shares))
-            (self._directories["cpu"] / name).write_text(str(value))
-
-    # ---- processes
+    def find(cls, prefix: str, *, proc: Path = Path("/proc")) -> list[ControlGroup]:
+        """The groups of our own making whose names begin with `prefix`; also those that stand in some trees only."""
+        mounts = _mounts(proc)
+        found: dict[str, dict[str, Path]] = {}
+        for key, parent in _parents(mounts).items():
+            if parent.is_dir():
+                for directory in parent.iterdir():
+                    if directory.name.startswith(prefix) and directory.is_dir():
+                        found.setdefault(directory.name, {})[key] = directory
+        return [cls(name, mounts.version or 1, found[name]) for name in sorted(found)]
 
     def add(self, pid: int) -> None:
-        """Move a process in; what it starts from now on is born inside. Raises PlatformFault."""
-        try:
-            for directory in self.directories:
-                (directory / "cgroup.procs").write_text(str(pid))
-        except OSError as error:
-            raise PlatformFault(f"process {pid} can't be moved into control group {self.name}: {error}") from error
-
-    def pids(self) -> set[int]:
-        """The processes in it, in any of its directories; empty where the group is gone."""
-        found: set[int] = set()
+        """Put process `pid` in; its later children are in it too."""
         for directory in self.directories:
-            try:
-                found.update(map(int, (directory / "cgroup.procs").read_text().split()))
-            except OSError:
-                continue
-        return found - {0}
+            self._write(directory / "cgroup.procs", str(pid))
 
-    def oom_kills(self) -> int:
-        """How many of its processes the kernel has killed for want of memory, children too. Raises PlatformFault."""
-        if "memory" not in self._directories:
-            return 0
-        name = "memory.oom_control" if self._version == 1 else "memory.events"
-        path = self._directories["memory"] / name
-        try:
-            return int(_fields(path).get("oom_kill", "0"))
-        except (OSError, ValueError) as error:
-            raise PlatformFault(f"{path} can't be read: {error}") from error
+    async def freeze(self) -> None:
+        """Freeze all its processes; returns when the kernel says that they are, at most after FREEZE_WAIT_S."""
+        await self._switch(frozen=True)
 
-    async def kill_all(self) -> None:
-        """SIGKILL to every process in it, also to those that are being started; thaws. Does not wait for their end.
-
-        Raises PlatformFault where it can't be thawed, for a frozen process does not die on v1.
-        """
-        kill_file = self.directories[0] / "cgroup.kill" if self._version == 2 else None
-        if kill_file is not None and kill_file.exists():
-            try:
-                kill_file.write_text("1")
-            except OSError as error:
-                raise PlatformFault(f"{kill_file} can't be written: {error}") from error
-        else:
-            for pid in self.pids():
-                _kill(pid)
-        await self.thaw()
-
-    async def remove(self) -> None:
-        """Kill what is left in it, again until nothing is, and remove it. One that is gone already is no error.
-
-        Raises PlatformFault where processes are still in it after `REMOVE_LIMIT_S`.
-        """
-        give_up_s = time.monotonic() + REMOVE_LIMIT_S
-        while True:
-            await self.kill_all()
-            error = self._remove_directories()
-            if error is None:
-                return
-            if time.monotonic() >= give_up_s:
-                raise PlatformFault(f"control group {self.name} can't be removed: {error}")
-            await asyncio.sleep(STEP_S)
-
-    def _remove_directories(self) -> OSError | None:
-        for directory in self.directories:
-            try:
-                directory.rmdir()
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                return error
-        return None
-
-    # ---- freezing
+    async def thaw(self) -> None:
+        """Let all its processes run again; as `freeze`."""
+        await self._switch(frozen=False)
 
     @property
     def frozen(self) -> bool:
-        """Whether the kernel says that all its processes stand still. Raises PlatformFault."""
-        return self._frozen_is(True)
+        """Whether the kernel says that all its processes are frozen."""
+        directory = self._of("freezer")
+        if directory is None:
+            return False
+        if self._version == 1:
+            return self._read(directory / "freezer.state").strip() == "FROZEN"
+        return _field(self._read(directory / "cgroup.events"), "frozen") == 1
 
-    @property
-    def _freeze_file(self) -> Path:
-        return self._directories["freezer"] / ("freezer.state" if self._version == 1 else "cgroup.freeze")
+    def oom_kills(self) -> int:
+        """How many of its processes the kernel has killed for want of memory."""
+        directory = self._of("memory")
+        if directory is None:
+            return 0
+        name = "memory.oom_control" if self._version == 1 else "memory.events"
+        return _field(self._read(directory / name), "oom_kill")
 
-    async def freeze(self) -> None:
-        """Stop all its processes; returns when they stand still. Raises PlatformFault, thawed again where possible."""
-        if not await self._settle("FROZEN" if self._version == 1 else "1", frozen=True):
-            await self.thaw()
-            raise PlatformFault(f"control group {self.name} did not freeze within {SETTLE_LIMIT_S:g} s")
+    def pids(self) -> set[int]:
+        """Its processes, as this process's namespace numbers them."""
+        found: set[int] = set()
+        for directory in self.directories:
+            with contextlib.suppress(FileNotFoundError):
+                found.update(int(pid) for pid in (directory / "cgroup.procs").read_text().split())
+        return found - {0}
 
-    async def thaw(self) -> None:
-        """Let its processes run again. One that is not frozen, or gone, is no error. Raises PlatformFault."""
-        if "freezer" not in self._directories or not self._directories["freezer"].exists():
-            return
-        if not await self._settle("THAWED" if self._version == 1 else "0", frozen=False):
-            raise PlatformFault(f"control group {self.name} did not thaw within {SETTLE_LIMIT_S:g} s")
+    def kill_all(self) -> None:
+        """SIGKILL to all its processes; frozen ones of version 1 die when thawed."""
+        directory = self._directories.get("")
+        if directory is not None and (directory / "cgroup.kill").exists():
+            with contextlib.suppress(PlatformFault):
+                self._write(directory / "cgroup.kill", "1")
+                return
+        for pid in self.pids():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
 
-    async def _settle(self, order: str, *, frozen: bool) -> bool:
-        """Write the order and wait until the kernel has done it; v1 wants it again while processes come and go."""
-        give_up_s = time.monotonic() + SETTLE_LIMIT_S
-        tries = 0
+    async def remove(self, wait_s: float = REMOVE_WAIT_S) -> None:
+        """Remove it, waiting for killed processes to be gone. Twice is once. Raises PlatformFault where it stands."""
+        until_s = time.monotonic() + wait_s
         while True:
             try:
-                self._freeze_file.write_text(order)
+                for directory in self.directories:
+                    with contextlib.suppress(FileNotFoundError):
+                        directory.rmdir()
             except OSError as error:
-                raise PlatformFault(f"{self._freeze_file} can't be written: {error}") from error
-            if self._frozen_is(frozen):
-                return True
-            if time.monotonic() >= give_up_s:
-                return False
-            tries += 1
-            await asyncio.sleep(0 if tries < SPINS else STEP_S)
+                if error.errno != errno.EBUSY or time.monotonic() >= until_s:
+                    raise PlatformFault(f"control group {self._name} can't be removed: {_words(error)}") from error
+                await asyncio.sleep(STEP_S)
+            else:
+                return
 
-    def _frozen_is(self, wanted: bool) -> bool:
-        """v1 knows a state between the two (FREEZING), which is neither."""
+    async def _switch(self, *, frozen: bool) -> None:
+        freezer = self._freezer()
+        if freezer is None:
+            raise PlatformFault(f"control group {self._name} has no freezer")
+        order = {1: ("THAWED", "FROZEN"), 2: ("0", "1")}[self._version][frozen]
+        self._write(freezer, order)
+        for _ in range(SPINS):
+            if self.frozen is frozen:
+                return
+        until_s = time.monotonic() + FREEZE_WAIT_S
+        while self.frozen is not frozen:
+            if time.monotonic() >= until_s:
+                state = "frozen" if frozen else "thawed"
+                raise PlatformFault(f"control group {self._name} was not {state} within {FREEZE_WAIT_S:g} s")
+            await asyncio.sleep(STEP_S)
+            self._write(freezer, order)  # a process that was being made meanwhile escapes version 1's first order
+
+    def _limit(self, memory_mb: int, cpu_shares: int, pids_max: int) -> None:
+        limits: list[tuple[str, str, int]]
+        memory_bytes = memory_mb << 20
+        if self._version == 1:
+            limits = [
+                ("memory", "memory.limit_in_bytes", memory_bytes),
+                ("memory", "memory.memsw.limit_in_bytes", memory_bytes),
+                ("cpu", "cpu.shares", max(CPU_SHARES_MIN, cpu_shares)),
+                ("pids", "pids.max", pids_max),
+            ]
+        else:
+            limits = [
+                ("", "memory.max", memory_bytes),
+                ("", "memory.swap.max", 0),
+                ("", "cpu.weight", cpu_weight(cpu_shares)),
+                ("", "pids.max", pids_max),
+            ]
+        for controller, name, value in limits:
+            directory = self._directories.get(controller)
+            if directory is not None and (directory / name).exists():  # not each kernel accounts swap
+                (directory / name).write_text(str(value))
+
+    def _of(self, controller: str) -> Path | None:
+        return self._directories.get("") or self._directories.get(controller)
+
+    def _freezer(self) -> Path | None:
+        directory = self._of("freezer")
+        if directory is None:
+            return None
+        return directory / ("freezer.state" if self._version == 1 else "cgroup.freeze")
+
+    def _read(self, path: Path) -> str:
         try:
-            if self._version == 1:
-                return self._freeze_file.read_text().strip() == ("FROZEN" if wanted else "THAWED")
-            return (_fields(self._freeze_file.with_name("cgroup.events")).get("frozen") == "1") is wanted
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # an open file object costs more than the read
+            try:
+                return os.read(descriptor, FILE_BYTES_MAX).decode("ascii")
+            finally:
+                os.close(descriptor)
         except OSError as error:
-            raise PlatformFault(f"the freezer of control group {self.name} can't be read: {error}") from error
+            raise PlatformFault(f"control group {self._name}: {path.name} can't be read: {_words(error)}") from error
+
+    def _write(self, path: Path, text: str) -> None:
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(descriptor, text.encode("ascii"))
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise PlatformFault(f"control group {self._name}: {path.name} can't be written: {_words(error)}") from error
 
 
-def probe(*, proc: Path = PROC) -> CgroupSupport:
-    """Make a group, give it limits, and remove it: what then worked is what can be had here."""
-    hierarchies = available(proc)
-    if not hierarchies:
-        return CgroupSupport(0, reason="no control groups are mounted under /sys/fs/cgroup")
+def cpu_weight(shares: int) -> int:
+    """Version 2's weight (1 to 10,000) for version 1's shares (2 to 262,144): the same place on its scale."""
+    shares = min(max(shares, CPU_SHARES_MIN), CPU_SHARES_MAX)
+    return 1 + (shares - CPU_SHARES_MIN) * (CPU_WEIGHT_MAX - 1) // (CPU_SHARES_MAX - CPU_SHARES_MIN)
+
+
+def probe(*, proc: Path = Path("/proc")) -> CgroupSupport:
+    """Find out, by making a group and removing it, what may be done here."""
+    version = _mounts(proc).version
+    if version is None:
+        return CgroupSupport(None, freezer=False, memory=False, reason="no control groups are mounted")
     name = f"probe-{os.getpid()}"
-    version = next(iter(hierarchies.values())).version
-    memory_mb, pids_max = (64 if "memory" in hierarchies else None), (64 if "pids" in hierarchies else None)
     try:
-        group = ControlGroup.create(name, memory_mb=memory_mb, pids_max=pids_max, proc=proc)
+        group = ControlGroup.create(name, memory_mb=16, cpu_shares=CPU_SHARES_MIN, pids_max=1, proc=proc)
     except PlatformFault as error:
-        return CgroupSupport(0, reason=f"{error}; be root, or mount /sys/fs/cgroup writable")
-    freezer = "freezer" in hierarchies and os.access(group._freeze_file, os.W_OK)  # pyright: ignore[reportPrivateUsage]
-    failure = group._remove_directories()  # pyright: ignore[reportPrivateUsage]
-    if failure is not None:
-        return CgroupSupport(0, reason=f"{failure}")
-    return CgroupSupport(version, freezer, memory=memory_mb is not None, pids=pids_max is not None)
+        return CgroupSupport(version, freezer=False, memory=False, reason=str(error))
+    freezer = group._freezer()  # pyright: ignore[reportPrivateUsage] - of the same module
+    can_freeze = freezer is not None and os.access(freezer, os.W_OK)
+    can_limit = group.limits_memory
+    for directory in group.directories:
+        with contextlib.suppress(OSError):
+            directory.rmdir()
+    missing = [word for word, there in (("freezer", can_freeze), ("memory controller", can_limit)) if not there]
+    reason = f"this machine's groups have no {' and no '.join(missing)}" if missing else ""
+    return CgroupSupport(version, can_freeze, can_limit, reason)
 
 
-def _group_of(groups: list[tuple[frozenset[str], str]], mount: Mount, controller: str) -> str | None:
-    for names, group in groups:
-        if (controller in names) if mount.version == 1 else not names:
-            return group
-    return None
+def _parents(mounts: _Mounts) -> dict[str, Path]:
+    """The directory above our own groups, by controller; version 2's under the name ""."""
+    if mounts.version == 2 and mounts.v2 is not None:
+        return {"": mounts.v2[1] / PARENT}
+    return {controller: point / PARENT for controller, (_, point) in sorted(mounts.v1.items())}
 
 
-def _fields(path: Path) -> dict[str, str]:
-    """Lines of `key value`. Raises OSError."""
-    pairs = (line.split() for line in path.read_text().splitlines())
-    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
+def _enable(parents: dict[str, Path]) -> None:
+    """Make the groups above ours and, in version 2, hand the controllers down as far as the kernel lets us."""
+    for key, parent in parents.items():
+        parent.mkdir(exist_ok=True)
+        if key:
+            continue
+        for directory in (parent.parent, parent):
+            for controller in ("memory", "pids", "cpu"):
+                with contextlib.suppress(OSError):  # not there, or the group above holds processes itself
+                    (directory / "cgroup.subtree_control").write_text(f"+{controller}")
 
 
-def _write_where_there(path: Path, text: str) -> None:
-    if path.exists():
-        path.write_text(text)
+def _field(text: str, name: str) -> int:
+    """The number behind `name` in lines of `name number`; 0 where there is none."""
+    for line in text.splitlines():
+        key, _, value = line.partition(" ")
+        if key == name:
+            return int(value)
+    return 0
 
 
-def _weight(shares: int) -> int:
-    """cgroup v2's 1..10000 for v1's 2..262144, ends on ends."""
-    return 1 + (min(shares, 262_144) - 2) * 9_999 // 262_142
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+def _words(error: OSError) -> str:
+    return f"{error.strerror or error} ({error.filename})" if error.filename else str(error.strerror or error)
