@@ -26,17 +26,37 @@ app = App(
 
 _BEGIN, _SERVE, _USE, _INSIDE = (Group.create_ordered(name) for name in ("Begin", "Serve", "Use", "Look inside"))
 
-for path, name, group, summary in (
-    ("tour:tour", "tour", _BEGIN, "See functions run cold, warm, paused and failing, in under a minute."),
-    ("doctor:doctor", "doctor", _BEGIN, "Tell what this machine can do, and how to mend what it can't."),
-    ("dev:dev", "dev", _SERVE, "Serve functions on this machine, with nothing else needed."),
-    ("serve:serve", "serve", _SERVE, "Serve as a node of a cluster, set up by the environment."),
-    ("action:app", "action", _USE, "Keep actions: put, get, list, delete."),
-    ("invoke:invoke", "invoke", _USE, "Run an action; show its record, logs and timings."),
-    ("activation:app", "activation", _USE, "Read what ran: get, list."),
-    ("replay:replay", "replay", _INSIDE, "Feed recorded decisions to the pool again and compare."),
+for function, group, summary, more in (
+    ("tour", _BEGIN, "See functions run cold, warm, paused and failing, in under a minute.", ""),
+    ("doctor", _BEGIN, "Tell what this machine can do, and how to mend what it can't.", ""),
+    (
+        "dev",
+        _SERVE,
+        "Serve functions on this machine, with nothing else needed, until Ctrl-C.",
+        "HTTP on loopback, actions and records in SQLite. Each option can come from the environment instead: "
+        "docs/settings.md lists the variables, those without an option too.",
+    ),
+    ("serve", _SERVE, "Serve as a node of a cluster, set up by the environment (docs/settings.md).", ""),
+    (
+        "invoke",
+        _USE,
+        "Run an action; show its result, logs and timings.",
+        "The exit code is the activation's status: 0 success, 1 application, 2 developer, 3 internal error. "
+        "Where no invoker runs, one is started for this call on the data directory and stopped again.",
+    ),
+    (
+        "replay",
+        _INSIDE,
+        "Feed recorded decisions to the pool again and compare.",
+        "The exit code is 0 where all decisions are the same, 4 where they differ.",
+    ),
 ):
-    app.command(f"invoker.commands.{path}", name=name, group=group, help=summary, help_epilogue="")
+    app.command(f"invoker.commands.{function}:{function}", name=function, group=group, help=summary, help_epilogue=more)
+for family, summary in (
+    ("action", "Keep actions: put, get, list, delete."),
+    ("activation", "Read what ran: get, list."),
+):
+    app.command(f"invoker.commands.{family}:app", name=family, group=_USE, help=summary)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

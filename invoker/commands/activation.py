@@ -89,17 +89,4 @@ def list_(
     if not records:
         present.say(f"no activations in {namespace}; make one: invoker invoke {namespace}/NAME")
         return
-    present.table(
-        ("began", "action", "status", "start", "duration", "activation"),
-        [
-            (
-                present.clock(each["start"]),
-                str(present.annotation(each, "path") or each["name"]),
-                present.STATUS_WORDS[each["statusCode"]],
-                each["containerType"] or "none",
-                present.milliseconds(each["duration"]),
-                each["activationId"],
-            )
-            for each in records
-        ],
-    )
+    present.table(present.ACTIVATION_COLUMNS, [present.activation_row(each) for each in records])

@@ -134,6 +134,21 @@ def activation(record: Mapping[str, Any], facts: Mapping[str, Any]) -> Sequence[
     return told
 
 
+ACTIVATION_COLUMNS = ("began", "action", "status", "start", "duration", "activation")
+
+
+def activation_row(listed: Mapping[str, Any]) -> tuple[str, ...]:
+    """An activation of a list, by ACTIVATION_COLUMNS."""
+    return (
+        clock(listed["start"]),
+        str(annotation(listed, "path") or listed["name"]),
+        STATUS_WORDS[int(listed["statusCode"])],
+        str(listed["containerType"] or "none"),
+        milliseconds(listed["duration"]),
+        str(listed["activationId"]),
+    )
+
+
 def log_line(line: str) -> RenderableType:
     """A line of a log: `<time> <stream>: <text>` (contract, section 10), the time of day being enough here."""
     from rich.text import Text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -10,17 +9,15 @@ from typing import Annotated, TypeAlias
 from cyclopts import Parameter
 
 from invoker.client import Client, FileDoor, HttpDoor, Unreachable
+from invoker.errors import InvokerError
 from invoker.io import dev_file
-
 
 JsonFlag: TypeAlias = Annotated[bool, Parameter(show_default=False)]
 """Whether a command prints JSON for programs rather than words for people."""
 
 
-def default_data_dir() -> Path:
-    """Where `invoker dev` keeps its files unless told otherwise: `functions-invoker` in the user's data directory."""
-    base = os.environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "functions-invoker"
+DEFAULT_DATA_DIR = Path(".invoker")  # as in `invoker.config`, which is too heavy to ask
+DEFAULT_URL = "http://127.0.0.1:8080"
 
 
 @Parameter(name="*")
@@ -31,20 +28,24 @@ class Target:
     url: Annotated[str | None, Parameter(group="Which invoker", env_var="INVOKER_URL")] = None
     """Address of a running `invoker dev`, such as http://127.0.0.1:8080; found by the data directory."""
 
-    data_dir: Annotated[Path | None, Parameter(group="Which invoker", env_var="INVOKER_DATA_DIR")] = None
-    """Data directory of an `invoker dev`; default ~/.local/share/functions-invoker."""
+    data_dir: Annotated[Path | None, Parameter(group="Which invoker", env_var="DATA_DIR")] = None
+    """Data directory of an `invoker dev`; default .invoker."""
 
     @property
     def directory(self) -> Path:
         """The data directory that is meant."""
-        return self.data_dir or default_data_dir()
+        return self.data_dir or DEFAULT_DATA_DIR
 
     def running(self) -> Client | None:
-        """The invoker that runs; None where none serves the data directory. Raises CallerFault for a bad --url."""
+        """The invoker that runs, None where none does: at the URL, at the data directory, at the usual address."""
         if self.url is not None:
             return Client(HttpDoor(self.url))
         page = dev_file.find(self.directory)
-        return Client(HttpDoor(page.url, page.ca_file)) if page is not None else None
+        if page is not None:
+            return Client(HttpDoor(page.url, page.ca_file))
+        if self.data_dir is None and not self._store.exists():
+            return _answering(DEFAULT_URL)
+        return None
 
     def client(self, *, may_create: bool = False) -> Client:
         """The invoker that runs, else the files of the data directory.
@@ -54,10 +55,23 @@ class Target:
         running = self.running()
         if running is not None:
             return running
-        store = self.directory / dev_file.STORE_NAME
-        if not may_create and not store.exists():
+        if not may_create and not self._store.exists():
             raise Unreachable(
                 f"no invoker serves {self.directory}, and nothing was ever kept there: "
                 "start one with `invoker dev`, or say --data-dir or --url"
             )
-        return Client(FileDoor(store))
+        return Client(FileDoor(self._store))
+
+    @property
+    def _store(self) -> Path:
+        return self.directory / dev_file.STORE_NAME
+
+
+def _answering(url: str) -> Client | None:
+    """The invoker at `url`, None where nobody, or somebody else, answers."""
+    client = Client(HttpDoor(url))
+    try:
+        client.info()
+    except InvokerError:
+        return None
+    return client

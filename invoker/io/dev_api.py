@@ -1,9 +1,8 @@
 """◆ The developer's door: OpenWhisk's own REST interface, as far as one invoker needs it, so that habits carry over.
 
-It plays the controller: it keeps actions, makes activation messages, hands them to the intake that `/invoke` uses, and
-stores the record of a blocking activation, which the invoker itself doesn't (contract, section 7). There are no users:
-whoever reaches it may run code, so it belongs on loopback, and it answers nobody who came by another name or from
-another web site's page.
+It plays the controller: it keeps actions, makes activation messages and hands them to the intake that `/invoke` uses.
+There are no users: whoever reaches it may run code, so it belongs on loopback, and it answers nobody who came by
+another name or from another web site's page.
 
     GET                 /api/v1/
     GET                 /api/v1/namespaces/{ns}/actions
@@ -45,15 +44,12 @@ _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _STATUS_OF_RECORD = {0: 200, 1: 502, 2: 502, 3: 500}
 
 
-class Invoked(msgspec.Struct, frozen=True):
-    """What came of an activation: the completion message (contract, section 6), the log line's fields (section 16)."""
+Invoke: TypeAlias = Callable[[bytes], Awaitable[bytes]]
+"""Take an activation message (contract, section 3), see it through, and return the completion message (section 6).
 
-    completion: bytes
-    facts: dict[str, object]
-
-
-Invoke: TypeAlias = Callable[[bytes], Awaitable[Invoked]]
-"""Take an activation message (contract, section 3) and see it through. Raises CallerFault where it can't be used."""
+By then the record is in the store, a blocking one's too: there is no controller that would keep it. Raises CallerFault
+where the message can't be used.
+"""
 
 
 class DevInfo(msgspec.Struct, frozen=True):
@@ -125,7 +121,7 @@ class DevApi:
         self._blocking_wait_max_s = blocking_wait_max_s
         self._invocations_max = invocations_max
         self._now_ms = now_ms
-        self._under_way: set[asyncio.Task[bytes]] = set()
+        self._under_way: set[asyncio.Future[bytes]] = set()
 
     def register(self, router: Router) -> None:
         """Add the routes."""
@@ -234,7 +230,7 @@ class DevApi:
         )
         if len(self._under_way) >= self._invocations_max:
             raise Refusal(429, f"{self._invocations_max} activations are under way: wait for some to end")
-        task = asyncio.create_task(self._see_through(message, blocking=blocking), name=f"activation {activation_id}")
+        task = asyncio.ensure_future(self._invoke(message))
         self._under_way.add(task)
         task.add_done_callback(self._settle)
         accepted = msgspec.json.encode({"activationId": activation_id})
@@ -243,25 +239,12 @@ class DevApi:
         done, _ = await asyncio.wait((task,), timeout=self._blocking_wait_max_s)
         if not done:
             return 202, accepted
-        record = task.result()
+        record = bytes(_decode_completion(task.result()).response)
         response = _decode_record(record).response
         body = bytes(response.result) if query.flag("result") else record
         return _STATUS_OF_RECORD.get(response.status, 500), body
 
-    async def _see_through(self, message: bytes, *, blocking: bool) -> bytes:
-        """The record of the activation where it is blocking, stored as a controller would."""
-        invoked = await self._invoke(message)
-        if not blocking:
-            return b""
-        record = bytes(_decode_completion(invoked.completion).response)
-        members = _decode_members(record)
-        namespace, activation_id = (
-            msgspec.json.decode(members[key], type=str) for key in ("namespace", "activationId")
-        )
-        await self._store.put(f"{namespace}/{activation_id}", record, invoked.facts)
-        return record
-
-    def _settle(self, task: asyncio.Task[bytes]) -> None:
+    def _settle(self, task: asyncio.Future[bytes]) -> None:
         self._under_way.discard(task)
         if not task.cancelled():
             task.exception()  # a blocking caller was told; to others the missing record tells

@@ -1,0 +1,1 @@
+"""◇ Actions to try: `invoker action put guest/hello invoker/examples/hello.py`. The tour puts them all."""
