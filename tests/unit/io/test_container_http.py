@@ -440,7 +440,7 @@ async def test_probe_waits_double_up_to_the_cap(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(container_http.asyncio, "sleep", sleep)
     client = RuntimeClient(unix(str(tmp_path / "none")), host="test")
     assert not await client.ready(60)
-    assert waits == [0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.05, 0.05, 0.05]
+    assert waits == [0.001, 0.002, 0.004, 0.008, 0.016, 0.016, 0.016, 0.016, 0.016]
 
 
 async def test_drop_idle_and_close(server: Server, client: RuntimeClient) -> None:

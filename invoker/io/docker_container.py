@@ -1,0 +1,336 @@
+"""◆ One action container in Docker: its calls, its log, its freezer and its end.
+
+The state of the freezer is kept here and not asked of Docker: a container that was frozen through its cgroup counts as
+running for the daemon. What Docker can't do at once (freeze, thaw, remove) is put in order by one lock; calls to the
+runtime need none.
+
+How a container was lost is told in this order: the kernel's count of kills for want of memory (it knows first, and
+also of a child that was killed while the main process lives), the end of the output stream, then what the daemon says,
+which may come late. The count is not reset between activations, as Docker's own mark is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from invoker.errors import ContainerFault, PlatformFault
+from invoker.io.cgroup import ControlGroup
+from invoker.io.container_http import RuntimeClient
+from invoker.io.docker_attach import OutputStream
+from invoker.io.docker_daemon import Daemon, DockerFault
+from invoker.io.docker_log import ContainerLog
+from invoker.policy.events import Fault
+from invoker.policy.outcome import Condition, Reply
+from invoker.protocol.logs import CollectedLog
+
+Observe = Callable[[str, float], None]
+"""Told (command, seconds) after each of `run`, `poll`, `pause`, `unpause`, `rm` (contract, section 15)."""
+
+DEATH_NOTICE_S = 0.2
+"""A runtime whose connection broke is given this long for its output to end too. Dying takes a process a few
+milliseconds, more where much memory is to be freed; only calls that failed without an answer ever wait."""
+
+REPORT_LAG_S = 0.2
+REPORT_STEP_S = 0.005
+"""Once the output has ended, the daemon is asked in these steps, for this long at most: it learns of an exit from
+another process and notes the cause a moment later. Without the kernel's counter nothing else tells memory from exit."""
+
+LAG_RETRIES = 10
+LAG_RETRY_S = 0.01
+"""Pause and unpause are tried this often where the daemon's own state lags (contract, section 12)."""
+
+REMOVAL_STEP_S = 0.05
+SIGKILL_BIT = 1 << 8
+KILLED_EXIT_CODE = 137
+
+
+class DockerContainer:
+    """A started container; implements `invoker.ports.Container`.
+
+    `start_timings` has, in seconds, `queue` (waiting for a turn), `run` (create, attach, start) and `poll` (until it
+    answers).
+    """
+
+    def __init__(
+        self,
+        container_id: str,
+        name: str,
+        address: str,
+        *,
+        daemon: Daemon,
+        client: RuntimeClient,
+        stream: OutputStream,
+        log: ContainerLog,
+        observe: Observe,
+        gone: Callable[[DockerContainer], None],
+        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+    ) -> None:
+        self.start_timings: dict[str, float] = {}
+        self._id = container_id
+        self._name = name
+        self._address = address
+        self._daemon = daemon
+        self._client = client
+        self._stream = stream
+        self._log = log
+        self._observe = observe
+        self._gone = gone
+        self._spawn = spawn
+        self._turn = asyncio.Lock()
+        self._group: ControlGroup | None = None
+        self._freezer: ControlGroup | None = None
+        self._pid = 0
+        self._oom_kills_seen = 0
+        self._frozen = False
+        self._leaving = False
+        self._removal: asyncio.Task[None] | None = None
+        self._died: Callable[[bool], None] | None = None
+        stream.ended.add_done_callback(self._output_ended)
+
+    def __repr__(self) -> str:
+        state = "leaving" if self._leaving else "ended" if self.ended else "frozen" if self._frozen else "running"
+        return f"<DockerContainer {self._name} {self._id[:12]} {self._address} {state}>"
+
+    @property
+    def id(self) -> str:
+        """Docker's id, 64 hex digits."""
+        return self._id
+
+    @property
+    def name(self) -> str:
+        """Docker's name for it."""
+        return self._name
+
+    @property
+    def address(self) -> str:
+        """Its IP address on the containers' network."""
+        return self._address
+
+    @property
+    def ended(self) -> bool:
+        """Whether its output has ended, and so its main process."""
+        return self._stream.ended.done()
+
+    def adopt_group(self, group: ControlGroup, *, freezer: bool, pid: int) -> None:
+        """Its control group, to count kills, and to be frozen through where `freezer`; its main process as seen here."""
+        self._group = group
+        self._freezer = group if freezer else None
+        self._pid = pid
+        self._oom_kills_seen = self._oom_kills()
+
+    def hand_out(self, died: Callable[[bool], None]) -> None:
+        """From now on its unasked end is reported to `died(oom)`, once."""
+        self._died = died
+
+    async def ready(self, give_up_s: float) -> bool:
+        """Wait until the runtime answers; False where it did not within `give_up_s`, or its main process ended."""
+        probe = asyncio.ensure_future(self._client.ready(give_up_s))
+        try:
+            await asyncio.wait((probe, self._stream.ended), return_when=asyncio.FIRST_COMPLETED)
+            return probe.done() and probe.result()
+        finally:
+            if not probe.done():
+                probe.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await probe
+
+    async def init(self, body: bytes, timeout_s: float) -> Reply:
+        """POST /init (contract, section 12)."""
+        return await self._call("/init", body, timeout_s)
+
+    async def run(self, body: bytes, timeout_s: float) -> Reply:
+        """POST /run (contract, section 12)."""
+        return await self._call("/run", body, timeout_s)
+
+    async def _call(self, path: str, body: bytes, timeout_s: float) -> Reply:
+        reply = await self._client.post(path, body, timeout_s)
+        if reply.status == 200:
+            return reply
+        cut_off = reply.status is None and not reply.timed_out
+        condition = await self._condition(cut_off=cut_off)
+        return msgspec.structs.replace(reply, condition=condition)
+
+    def arm_logs(self, limit_bytes: int) -> None:
+        """An activation begins: bound its log to `limit_bytes` (contract, section 10)."""
+        self._log.arm(limit_bytes)
+
+    async def collect_logs(self, wait_s: float, error: str | None = None) -> CollectedLog:
+        """The log since the last collection; waits up to `wait_s` for both sentinels (contract, section 10)."""
+        return await self._log.collect(wait_s, error)
+
+    async def pause(self) -> None:
+        """Freeze all its processes. Raises ContainerFault, with fault `oom` or `exited` where it is found dead."""
+        async with self._turn:
+            if self.ended:
+                raise await self._lost("can't be paused")
+            self._client.drop_idle()
+            self._oom_kills_seen = self._oom_kills()  # what happened before was the last activation's
+            begun_s = time.perf_counter()
+            try:
+                if self._freezer is not None:
+                    await self._freezer.freeze()
+                else:
+                    await self._despite_lag(self._daemon.pause, "already paused")
+            except PlatformFault as error:
+                raise await self._lost(f"can't be paused: {error}") from error
+            self._frozen = True
+            self._observe("pause", time.perf_counter() - begun_s)
+
+    async def unpause(self) -> None:
+        """Thaw. Raises ContainerFault, with fault `oom` or `exited` where it is found dead."""
+        async with self._turn:
+            if self.ended:
+                raise await self._lost("died while it was paused")
+            doomed = self._frozen and self._kill_pending()
+            begun_s = time.perf_counter()
+            try:
+                await self._thaw()
+            except PlatformFault as error:
+                raise await self._lost(f"can't be thawed: {error}") from error
+            self._observe("unpause", time.perf_counter() - begun_s)
+            if doomed:  # a frozen process dies of its SIGKILL when it is thawed
+                await asyncio.wait((self._stream.ended,), timeout=DEATH_NOTICE_S)
+            if self.ended or self._oom_kills() > self._oom_kills_seen:
+                raise await self._lost("died while it was paused")
+
+    async def _thaw(self) -> None:
+        if not self._frozen:
+            return
+        if self._freezer is not None:
+            await self._freezer.thaw()
+        else:
+            await self._despite_lag(self._daemon.unpause, "not paused")
+        self._frozen = False
+
+    async def remove(self) -> None:
+        """Thaw where frozen, kill, remove, and free the address. Twice is once, and callers together share one.
+
+        Raises ContainerFault where it may still stand; its address then stays taken, and a later call tries again.
+        """
+        if self._removal is None:
+            self._leaving = True
+            self._client.close()
+            self._removal = self._spawn(self._remove())
+        removal = self._removal
+        try:
+            await asyncio.shield(removal)
+        except ContainerFault:
+            if self._removal is removal:
+                self._removal = None
+            raise
+
+    async def _remove(self) -> None:
+        async with self._turn:
+            begun_s = time.perf_counter()
+            with contextlib.suppress(PlatformFault):  # a removal by force may do even so; its failure would tell
+                await self._thaw()
+            try:
+                await self._remove_by_daemon()
+            except (PlatformFault, TimeoutError) as error:
+                raise ContainerFault(
+                    f"container {self._name} ({self._id[:12]}) could not be removed, so its address {self._address} "
+                    f"stays taken: {error}; once the daemon is well, `docker rm -f {self._name}`"
+                ) from error
+            self._observe("rm", time.perf_counter() - begun_s)
+        self._stream.close()
+        self._gone(self)
+
+    async def _remove_by_daemon(self) -> None:
+        try:
+            await self._daemon.remove(self._id)
+        except DockerFault as error:
+            if error.status != 409:
+                raise
+            # Somebody removes it already. It is gone when the daemon no longer knows it.
+            async with asyncio.timeout(self._daemon.limit_s):
+                while await self._daemon.state(self._id) is not None:  # noqa: ASYNC110 - the daemon tells nobody
+                    await asyncio.sleep(REMOVAL_STEP_S)
+
+    async def condition(self) -> Condition:
+        """Running, out of memory (also a child killed while the main process lives), or exited."""
+        return await self._condition(cut_off=False)
+
+    async def _condition(self, *, cut_off: bool) -> Condition:
+        """`cut_off`: the runtime broke a connection, so that its end is likely and may not be known yet."""
+        if self._oom_kills() > self._oom_kills_seen:
+            return "oom"
+        if self._leaving:
+            return "exited"
+        if cut_off and not self.ended:
+            await asyncio.wait((self._stream.ended,), timeout=DEATH_NOTICE_S)
+        give_up_s = time.monotonic() + REPORT_LAG_S
+        while True:
+            told = await self._told()
+            if told is not None:
+                return told
+            if time.monotonic() >= give_up_s:
+                return "exited"
+            await asyncio.sleep(REPORT_STEP_S)
+
+    async def _told(self) -> Condition | None:
+        """What can be said now; None where the daemon still has to make up its mind."""
+        try:
+            state = await self._daemon.state(self._id)
+        except DockerFault:
+            return "exited" if self.ended else "running"
+        if self._oom_kills() > self._oom_kills_seen or (state is not None and state.oom_killed):
+            return "oom"
+        if state is None:
+            return "exited"
+        if state.running:
+            return None if self.ended else "running"
+        return None if state.exit_code == KILLED_EXIT_CODE else "exited"  # who killed it may be noted a moment later
+
+    async def _lost(self, what: str) -> ContainerFault:
+        condition = await self._condition(cut_off=False)
+        fault: Fault = "platform" if condition == "running" else condition
+        return ContainerFault(f"container {self._name} ({self._id[:12]}) {what}", fault)
+
+    def _oom_kills(self) -> int:
+        """The kernel's count for its group; what was seen last where the group is gone, or there is no access."""
+        if self._group is None:
+            return self._oom_kills_seen
+        try:
+            return self._group.oom_kills()
+        except PlatformFault:
+            return self._oom_kills_seen
+
+    def _kill_pending(self) -> bool:
+        """Whether a SIGKILL waits for its frozen main process. False where its state can't be read from here."""
+        if self._pid == 0:
+            return False
+        try:
+            status = Path(f"/proc/{self._pid}/status").read_text()
+        except OSError:
+            return False
+        pending = (line.split()[1] for line in status.splitlines() if line.startswith(("SigPnd:", "ShdPnd:")))
+        return any(int(mask, 16) & SIGKILL_BIT for mask in pending)
+
+    async def _despite_lag(self, command: Callable[[str], Coroutine[Any, Any, None]], lagging: str) -> None:
+        """Give the daemon's command, again while its own state lags behind the truth."""
+        for _ in range(LAG_RETRIES - 1):
+            try:
+                return await command(self._id)
+            except DockerFault as error:
+                if lagging not in str(error):
+                    raise
+            await asyncio.sleep(LAG_RETRY_S)
+        return await command(self._id)
+
+    def _output_ended(self, _: asyncio.Future[None]) -> None:
+        self._log.end()
+        if not self._leaving and self._died is not None:
+            self._spawn(self._report_death())
+
+    async def _report_death(self) -> None:
+        condition = await self._condition(cut_off=False)
+        died, self._died = self._died, None
+        if died is not None and not self._leaving:
+            died(condition == "oom")
