@@ -1,0 +1,402 @@
+"""◆ The program inside a container for Python: takes an action's code over HTTP, then runs it, over and over.
+
+It speaks OpenWhisk's action protocol: POST /init once, POST /run for each activation, any answer to / means ready. It
+stands alone (standard library, Python 3.9 or newer), for it is copied into images and runs beside code that may do
+anything: what the function prints is its log, how it fails is an answer, and only its own exit ends this process.
+
+A thread for each connection reads and answers; the function itself runs in the main thread, where Python allows
+everything (signals, for one). With __OW_ALLOW_CONCURRENT=true each run stays in its connection's thread instead, and
+they overlap.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import binascii
+import contextlib
+import inspect
+import io
+import json
+import linecache
+import os
+import queue
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import traceback
+import types
+import zipfile
+from typing import Any, Callable, NamedTuple, Optional
+
+SENTINEL = b"XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX\n"
+HEAD_BYTES_MAX = 16_384
+BODY_BYTES_MAX = 128 * 1024 * 1024
+RECEIVE_BYTES = 65_536
+BACKLOG = 128
+
+REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 411: "Length Required", 413: "Too Large"}
+REASONS[502] = "Bad Gateway"
+
+RUNS_ALREADY = "This container runs another activation of the function; it takes one at a time."
+
+
+class Answer(NamedTuple):
+    """An HTTP answer: its status and its body (JSON)."""
+
+    status: int
+    body: bytes
+
+
+class RefusedError(Exception):
+    """A request that gets an error as its answer."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.answer = error(status, message)
+
+
+def error(status: int, message: str) -> Answer:
+    """The answer that says what went wrong."""
+    return Answer(status, json.dumps({"error": message}).encode("ascii"))
+
+
+# ---- the function
+
+
+class Function:
+    """The action's code, loaded: a callable from parameters to a result."""
+
+    def __init__(self, call: Callable[[Any], Any]) -> None:
+        self._call = call
+        self._local = threading.local()
+
+    def run(self, parameters: Any) -> Any:
+        """Call it; a coroutine is awaited on a loop that its thread keeps from run to run."""
+        result = self._call(parameters)
+        if not inspect.isawaitable(result):
+            return result
+        loop: Optional[asyncio.AbstractEventLoop] = getattr(self._local, "loop", None)
+        if loop is None or loop.is_closed():
+            loop = self._local.loop = asyncio.new_event_loop()
+        return loop.run_until_complete(awaited(result))
+
+
+async def awaited(awaitable: Any) -> Any:
+    """The value of anything that can be awaited, a coroutine or not."""
+    return await awaitable
+
+
+def load(value: dict[str, Any]) -> Function:
+    """Make the function of /init's value. Raises RefusedError for a value that can't be one, else what the code raises."""
+    code, name = value.get("code"), value.get("main") or "main"
+    if not isinstance(code, str) or not code.strip():
+        raise RefusedError(403, "There is no code to initialize the function with.")
+    if not isinstance(name, str):
+        raise RefusedError(403, "The name of the main function has to be a string.")
+    for key, text in (value.get("env") or {}).items():
+        os.environ[key] = text if isinstance(text, str) else json.dumps(text)
+    module = types.ModuleType("__main__")
+    filename = "__main__.py"
+    if value.get("binary"):
+        filename, code = unpack(code)
+    else:
+        lines = code.splitlines(keepends=True)
+        linecache.cache[filename] = (len(code), None, lines, filename)  # so that tracebacks show the lines
+    module.__file__ = filename
+    sys.modules["__main__"] = module
+    exec(compile(code, filename, "exec"), module.__dict__)
+    call = module.__dict__.get(name)
+    if not callable(call):
+        raise RefusedError(502, f"The function's code defines no function named {name!r}.")
+    return Function(call)
+
+
+def unpack(code: str) -> tuple[str, str]:
+    """Unpack a base64 zip into a directory of its own, put that on the path; (file name, text) of its __main__.py."""
+    directory = tempfile.mkdtemp(prefix="function-")
+    try:
+        with zipfile.ZipFile(io.BytesIO(base64.b64decode(code, validate=True))) as archive:
+            archive.extractall(directory)
+    except (binascii.Error, zipfile.BadZipFile, OSError, RuntimeError) as problem:
+        raise RefusedError(502, f"The function's code is no zip archive that can be read: {problem}") from problem
+    filename = os.path.join(directory, "__main__.py")
+    if not os.path.isfile(filename):
+        raise RefusedError(502, "The function's zip archive has no __main__.py at its top.")
+    os.chdir(directory)
+    sys.path.insert(0, directory)
+    with open(filename, encoding="utf-8") as file:
+        return filename, file.read()
+
+
+# ---- the protocol
+
+
+class Runtime:
+    """What /init and /run do, one function's whole life long."""
+
+    def __init__(self, *, concurrent: bool) -> None:
+        self.concurrent = concurrent
+        self._function: Optional[Function] = None
+        self._busy = threading.Lock()
+
+    def answer(self, path: str, body: bytes, in_main: Callable[[Callable[[], Answer]], Answer]) -> Answer:
+        """Answer one request; `in_main` calls what it is given in the main thread."""
+        if path not in ("/init", "/run"):
+            return Answer(200, b"{}")
+        try:
+            request = json.loads(body)
+        except (ValueError, RecursionError) as problem:
+            return error(400, f"The request is no JSON that can be read: {problem}")
+        if not isinstance(request, dict):
+            return error(400, "The request is no JSON object.")
+        if path == "/run" and self.concurrent and self._function is not None:
+            return self.run(request)
+        if not self._busy.acquire(blocking=False):
+            return error(403, RUNS_ALREADY)
+        try:
+            return in_main(lambda: self.init(request) if path == "/init" else self.run(request))
+        finally:
+            self._busy.release()
+
+    def init(self, request: dict[str, Any]) -> Answer:
+        """Load the code. A failure is told to both logs' ends; after a good init the run that follows does that."""
+        if self._function is not None:
+            return error(403, "The function is initialized already; that can be done only once.")
+        value = request.get("value")
+        try:
+            if not isinstance(value, dict):
+                raise RefusedError(403, "The request to initialize has no value.")
+            self._function = load(value)
+        except RefusedError as refused:
+            print(refused, file=sys.stderr)
+            answer = refused.answer
+        except SystemExit as ended:
+            leave(ended)
+        except BaseException as problem:
+            answer = error(502, told(problem, "The function could not be initialized"))
+        else:
+            return Answer(200, b'{"OK":true}')
+        mark_end()
+        return answer
+
+    def run(self, request: dict[str, Any]) -> Answer:
+        """Run the function once. Whatever comes of it, the logs' ends are marked before it is answered."""
+        function = self._function
+        if function is None:
+            return error(403, "The function is not initialized yet.")
+        for key, text in request.items():
+            if key != "value" and isinstance(text, str):
+                os.environ["__OW_" + key.upper()] = text
+        try:
+            answer = result(function.run(request.get("value", {})))
+        except SystemExit as ended:
+            leave(ended)
+        except BaseException as problem:
+            answer = error(502, told(problem, "The function raised an exception"))
+        mark_end()
+        return answer
+
+
+def result(value: Any) -> Answer:
+    """The answer for what the function returned."""
+    if not isinstance(value, dict):
+        message = f"The function has to return a dictionary, but it returned {type(value).__name__}."
+        print(message, file=sys.stderr)
+        return error(502, message)
+    try:
+        return Answer(200, json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii"))
+    except (TypeError, ValueError, RecursionError) as problem:
+        message = f"The function returned what can't be written as JSON: {problem}"
+        print(message, file=sys.stderr)
+        return error(502, message)
+
+
+def told(problem: BaseException, what: str) -> str:
+    """Print the exception's traceback without our own frames; the text of the answer."""
+    trace = problem.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    with contextlib.suppress(Exception):  # the exception may be unable to print itself
+        traceback.print_exception(type(problem), problem.with_traceback(trace), trace)
+    try:
+        return f"{what}: {type(problem).__name__}: {problem}"
+    except Exception:
+        return f"{what}: {type(problem).__name__}"
+
+
+def flush() -> None:
+    """Hand what the function printed to the log; it may have closed or replaced its streams."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+
+
+def mark_end() -> None:
+    """Say on both streams that this activation's log is complete."""
+    flush()
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):
+            os.write(descriptor, SENTINEL)
+
+
+def leave(ended: SystemExit) -> Any:
+    """The function asked for the end of its process."""
+    flush()
+    os._exit(ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1)
+
+
+# ---- the server
+
+
+class MainThread:
+    """Takes calls from the connections' threads, one after the other."""
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+
+    def call(self, work: Callable[[], Answer]) -> Answer:
+        """Have it done by the main thread and wait for what comes of it."""
+        done = threading.Lock()
+        done.acquire()
+        answers: list[Answer] = []
+
+        def step() -> None:
+            try:
+                answers.append(work())
+            finally:
+                done.release()
+
+        self._calls.put(step)
+        done.acquire()
+        return answers[0] if answers else error(502, "The runtime failed.")
+
+    def serve(self) -> None:
+        """Work for ever."""
+        while True:
+            self._calls.get()()
+
+
+def serve_connection(connection: socket.socket, runtime: Runtime, main_thread: MainThread) -> None:
+    """Answer requests until the peer closes, asks for the end, or sends what is no HTTP."""
+    with connection, contextlib.suppress(OSError):
+        received = b""
+        while True:
+            try:
+                request = receive(connection, received)
+                if request is None:
+                    return
+                path, keep, body, received = request
+                answer = runtime.answer(path, body, main_thread.call)
+            except RefusedError as refused:
+                answer, keep = refused.answer, False
+            head = (
+                f"HTTP/1.1 {answer.status} {REASONS[answer.status]}\r\nContent-Type: application/json\r\n"
+                f"Content-Length: {len(answer.body)}\r\n{'' if keep else 'Connection: close' + chr(13) + chr(10)}\r\n"
+            )
+            connection.sendall(head.encode("ascii") + answer.body)
+            if not keep:
+                return
+
+
+def receive(connection: socket.socket, received: bytes) -> Optional[tuple[str, bool, bytes, bytes]]:
+    """Read one request: (path, keep the connection, body, what came behind it); None where the peer has closed."""
+    while (end := received.find(b"\r\n\r\n")) < 0:
+        if len(received) > HEAD_BYTES_MAX:
+            raise RefusedError(413, "The head of the request is too long.")
+        data = connection.recv(RECEIVE_BYTES)
+        if not data:
+            return None
+        received += data
+    first, *lines = received[:end].decode("latin-1").split("\r\n")
+    words = first.split(" ")
+    if len(words) != 3 or not words[2].startswith("HTTP/1."):
+        raise RefusedError(400, "The request is no HTTP/1.")
+    headers = {name.strip().lower(): text.strip() for name, _, text in (line.partition(":") for line in lines)}
+    if "transfer-encoding" in headers:
+        raise RefusedError(411, "The request needs a Content-Length.")
+    length = headers.get("content-length", "0")
+    if not (length.isascii() and length.isdigit()) or len(length) > 12:
+        raise RefusedError(400, "The Content-Length is no number.")
+    if int(length) > BODY_BYTES_MAX:
+        raise RefusedError(413, f"The request is longer than {BODY_BYTES_MAX} bytes.")
+    body, behind = receive_body(connection, received[end + 4 :], int(length))
+    token = headers.get("connection", "").lower()
+    keep = token != "close" if words[2] == "HTTP/1.1" else token == "keep-alive"
+    return words[1].partition("?")[0], keep, body, behind
+
+
+def receive_body(connection: socket.socket, received: bytes, length: int) -> tuple[bytes, bytes]:
+    """Read the body's rest: (body, what came behind it)."""
+    if len(received) >= length:
+        return received[:length], received[length:]
+    body = bytearray(length)
+    body[: len(received)] = received
+    view, at = memoryview(body), len(received)
+    while at < length:
+        count = connection.recv_into(view[at:])
+        if count == 0:
+            raise ConnectionError("the peer closed within a request")
+        at += count
+    return bytes(body), b""
+
+
+def accept(listener: socket.socket, runtime: Runtime, main_thread: MainThread) -> None:
+    """Give each connection a thread of its own."""
+    while True:
+        connection, _ = listener.accept()
+        if connection.family != socket.AF_UNIX:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        threading.Thread(target=serve_connection, args=(connection, runtime, main_thread), daemon=True).start()
+
+
+def watch(descriptor: int) -> None:
+    """End with whoever started this: its end of the pipe closes when it dies, however it dies."""
+    with contextlib.suppress(OSError):
+        while os.read(descriptor, 4096):
+            pass
+    os._exit(0)
+
+
+def listen(path: Optional[str], port: int) -> socket.socket:
+    """A listening socket: at `path`, or on TCP `port` of every interface."""
+    if path is not None:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(path)
+    else:
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("0.0.0.0", port))
+    listener.listen(BACKLOG)
+    return listener
+
+
+def main() -> None:
+    """Serve until killed."""
+    parser = argparse.ArgumentParser(description="Runs one OpenWhisk action written in Python.")
+    parser.add_argument("--port", type=int, default=8080, help="TCP port to listen on (default: %(default)s)")
+    parser.add_argument("--socket", help="path of a Unix socket to listen on instead")
+    parser.add_argument("--watch-stdin", action="store_true", help="end when standard input ends")
+    options = parser.parse_args()
+    if options.watch_stdin:
+        threading.Thread(target=watch, args=(os.dup(0),), daemon=True).start()
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)  # the function reads an empty standard input, never ours
+    os.close(nothing)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))  # process 1 of a container has no default for it
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # a line's time is when it was printed
+    if hasattr(sys, "set_int_max_str_digits"):
+        sys.set_int_max_str_digits(0)  # numbers pass whatever their length
+    concurrent = os.environ.get("__OW_ALLOW_CONCURRENT", "").lower() == "true"
+    main_thread = MainThread()
+    work = (listen(options.socket, options.port), Runtime(concurrent=concurrent), main_thread)
+    threading.Thread(target=accept, args=work, daemon=True).start()
+    main_thread.serve()
+
+
+if __name__ == "__main__":
+    main()
