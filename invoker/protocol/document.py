@@ -1,4 +1,4 @@
-"""◇ The action document, as CouchDB keeps it: what code to run, in which runtime, within which limits (contract, section 8).
+"""◇ The action document, as CouchDB keeps it: what to run, in which runtime, within which limits (contract, section 8).
 
 Code comes in five forms: a plain string; text or bytes inside the document as a `mem:` attachment; text or bytes in an
 attachment beside it. The first three are `InlineCode` at once, the last two `AttachedCode` until `with_attachment` has
@@ -156,8 +156,9 @@ def with_attachment(document: ActionDocument, data: bytes) -> ActionDocument:
     Raises MalformedDocument where a text attachment isn't UTF-8.
     """
     if not isinstance(document.code, AttachedCode):
-        raise ValueError(f"action {document.path}/{document.name} has its code inline, and no attachment")
-    return msgspec.structs.replace(document, code=InlineCode(_text(data, binary=document.code.binary)))
+        raise ValueError(f"action {document.path}/{document.name} has its code inline, and no attachment")  # noqa:
+        TRY004 - of a value, not of a type return msgspec.structs.replace(document, code=InlineCode(_text(data,
+        binary=document.code.binary)))
 
 
 def _code(code: str | _Attachment | None) -> Code:

@@ -1,4 +1,4 @@
-"""◇ A container's output: Docker's frames become lines, and the lines between two sentinels an activation's log (section 10).
+"""◇ A container's output: Docker's frames become lines, and those between two sentinels a log (contract, section 10).
 
 After every run the runtime prints a sentinel line on each stream; text before the sentinel on its line is a line still.
 Everything up to the n-th sentinel of a stream belongs to the n-th activation that finishes in the container, so output
@@ -6,8 +6,8 @@ that comes between two activations opens the next log, and with several activati
 pair. A sentinel that no armed activation waits for is one that the function printed itself, and is dropped: the number
 of logs that wait to be taken is bounded by the number of activations.
 
-Bounded, whatever a container prints: a frame's payload is passed on as it comes, an unfinished line is cut at 256 KiB, a
-log ends at its limit and the rest is read and dropped.
+Bounded, whatever a container prints: a frame's payload is passed on as it comes, an unfinished line is cut at 256
+KiB, a log ends at its limit and the rest is read and dropped.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ class LogCollector:
             self._cut(source, format_time(now_ns) + source.mark)
 
     def take(self, now_ns: int, error: str | None = None) -> CollectedLog:
-        """The next log: whole where `complete`, else what there is and a line that says so, with the invocation's error."""
+        """The next log: whole where `complete`, else what there is and a line that says so, or why (`error`)."""
         complete = self.complete
         if not complete:
             self._flush(now_ns)
@@ -308,7 +308,7 @@ def format_time(now_ns: int) -> str:
 
 @functools.lru_cache(maxsize=4)
 def _second(seconds: int) -> str:
-    """A Unix second as `2026-01-31T23:59:59`, by the calendar's rule of 400 years (the module that knows it has a clock)."""
+    """A Unix second as `2026-01-31T23:59:59`, by the calendar's rule of 400 years (`datetime` has a clock)."""
     days, second = divmod(seconds, 86_400)
     days += 719_468  # since 1 March of the year 0, so that a leap day ends its year
     era, day_of_era = divmod(days, 146_097)

@@ -1,10 +1,10 @@
 """◇ JSON whose values stay as they were written, also the ones that no decoder of ours would give back unchanged.
 
 `msgspec.Raw` keeps a value's bytes after checking that they are JSON. One legal form it refuses: an escape of half a
-surrogate pair ("\\\\ud83d" alone), which JavaScript writes when it cuts a string in two. So where decoding fails, such an
-escape's backslash is masked by the byte 0xFF and decoding is tried once more: 0xFF is no part of any UTF-8 text, so the mask
-can't be mistaken, and Raw doesn't look at the bytes of a string. A string that we do decode refuses the mask, as it must:
-half a pair is no text.
+surrogate pair ("\\\\ud83d" alone), which JavaScript writes when it cuts a string in two. So where decoding fails,
+such an escape's backslash is masked by the byte 0xFF and decoding is tried once more: 0xFF is no part of any UTF-8
+text, so the mask can't be mistaken, and Raw doesn't look at the bytes of a string. A string that we do decode refuses
+the mask, as it must: half a pair is no text.
 """
 
 from __future__ import annotations

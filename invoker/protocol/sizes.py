@@ -1,4 +1,4 @@
-"""◇ Byte sizes as people write them: `256 MB`, `1g`, `512KiB`; 1024-based whatever the unit is called (contract, section 2)."""
+"""◇ Byte sizes as people write them: `256 MB`, `1g`, `512KiB`; 1024-based in any spelling (contract, section 2)."""
 
 from __future__ import annotations
 
