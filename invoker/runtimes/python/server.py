@@ -7,17 +7,17 @@ anything: what the function prints is its log, how it fails is an answer, and on
 A thread for each connection reads and answers; the function itself runs in the main thread, where Python allows
 everything (signals, for one). With __OW_ALLOW_CONCURRENT=true each run stays in its connection's thread instead, and
 they overlap.
+
+Usage: server.py [--port PORT | --socket PATH] [--watch-stdin]
+By default it listens on TCP port 8080 of every interface; with --watch-stdin it ends when its standard input does.
+
+What few functions need (asyncio, zipfile) is imported where it is used: each module is time of every cold start.
 """
+# ruff: noqa: T201, BLE001, S102 - it prints to the function's log, answers for any failure of it, and runs its code
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import base64
-import binascii
 import contextlib
-import inspect
-import io
 import json
 import linecache
 import os
@@ -25,12 +25,14 @@ import queue
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import traceback
 import types
-import zipfile
-from typing import Any, Callable, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
 
 SENTINEL = b"XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX\n"
 HEAD_BYTES_MAX = 16_384
@@ -38,8 +40,7 @@ BODY_BYTES_MAX = 128 * 1024 * 1024
 RECEIVE_BYTES = 65_536
 BACKLOG = 128
 
-REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 411: "Length Required", 413: "Too Large"}
-REASONS[502] = "Bad Gateway"
+REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 411: "Length Required", 413: "Too Long", 502: "Bad Gateway"}
 
 RUNS_ALREADY = "This container runs another activation of the function; it takes one at a time."
 
@@ -64,9 +65,6 @@ def error(status: int, message: str) -> Answer:
     return Answer(status, json.dumps({"error": message}).encode("ascii"))
 
 
-# ---- the function
-
-
 class Function:
     """The action's code, loaded: a callable from parameters to a result."""
 
@@ -77,31 +75,32 @@ class Function:
     def run(self, parameters: Any) -> Any:
         """Call it; a coroutine is awaited on a loop that its thread keeps from run to run."""
         result = self._call(parameters)
-        if not inspect.isawaitable(result):
+        if not hasattr(result, "__await__"):
             return result
-        loop: Optional[asyncio.AbstractEventLoop] = getattr(self._local, "loop", None)
+        import asyncio
+
+        loop: asyncio.AbstractEventLoop | None = getattr(self._local, "loop", None)
         if loop is None or loop.is_closed():
             loop = self._local.loop = asyncio.new_event_loop()
-        return loop.run_until_complete(awaited(result))
+        return loop.run_until_complete(asyncio.ensure_future(result, loop=loop))
 
 
-async def awaited(awaitable: Any) -> Any:
-    """The value of anything that can be awaited, a coroutine or not."""
-    return await awaitable
-
-
-def load(value: dict[str, Any]) -> Function:
-    """Make the function of /init's value. Raises RefusedError for a value that can't be one, else what the code raises."""
-    code, name = value.get("code"), value.get("main") or "main"
+def load(value: Any) -> Function:
+    """Make the function of /init's value. Raises RefusedError where it can't be one, else whatever the code raises."""
+    if not isinstance(value, dict):
+        raise RefusedError(403, "The request to initialize has no value.")
+    given: dict[str, Any] = value  # pyright: ignore[reportUnknownVariableType] - JSON's keys are strings
+    code, name = given.get("code"), given.get("main") or "main"
     if not isinstance(code, str) or not code.strip():
         raise RefusedError(403, "There is no code to initialize the function with.")
     if not isinstance(name, str):
         raise RefusedError(403, "The name of the main function has to be a string.")
-    for key, text in (value.get("env") or {}).items():
+    env: dict[str, Any] = given.get("env") or {}
+    for key, text in env.items():
         os.environ[key] = text if isinstance(text, str) else json.dumps(text)
     module = types.ModuleType("__main__")
     filename = "__main__.py"
-    if value.get("binary"):
+    if given.get("binary"):
         filename, code = unpack(code)
     else:
         lines = code.splitlines(keepends=True)
@@ -117,6 +116,12 @@ def load(value: dict[str, Any]) -> Function:
 
 def unpack(code: str) -> tuple[str, str]:
     """Unpack a base64 zip into a directory of its own, put that on the path; (file name, text) of its __main__.py."""
+    import base64
+    import binascii
+    import io
+    import tempfile
+    import zipfile
+
     directory = tempfile.mkdtemp(prefix="function-")
     try:
         with zipfile.ZipFile(io.BytesIO(base64.b64decode(code, validate=True))) as archive:
@@ -132,15 +137,12 @@ def unpack(code: str) -> tuple[str, str]:
         return filename, file.read()
 
 
-# ---- the protocol
-
-
 class Runtime:
     """What /init and /run do, one function's whole life long."""
 
     def __init__(self, *, concurrent: bool) -> None:
         self.concurrent = concurrent
-        self._function: Optional[Function] = None
+        self._function: Function | None = None
         self._busy = threading.Lock()
 
     def answer(self, path: str, body: bytes, in_main: Callable[[Callable[[], Answer]], Answer]) -> Answer:
@@ -153,6 +155,9 @@ class Runtime:
             return error(400, f"The request is no JSON that can be read: {problem}")
         if not isinstance(request, dict):
             return error(400, "The request is no JSON object.")
+        return self._answer(path, request, in_main)  # pyright: ignore[reportUnknownArgumentType] - JSON's keys are strings
+
+    def _answer(self, path: str, request: dict[str, Any], in_main: Callable[[Callable[[], Answer]], Answer]) -> Answer:
         if path == "/run" and self.concurrent and self._function is not None:
             return self.run(request)
         if not self._busy.acquire(blocking=False):
@@ -166,11 +171,9 @@ class Runtime:
         """Load the code. A failure is told to both logs' ends; after a good init the run that follows does that."""
         if self._function is not None:
             return error(403, "The function is initialized already; that can be done only once.")
-        value = request.get("value")
         try:
-            if not isinstance(value, dict):
-                raise RefusedError(403, "The request to initialize has no value.")
-            self._function = load(value)
+            self._function = load(request.get("value"))
+            return Answer(200, b'{"OK":true}')
         except RefusedError as refused:
             print(refused, file=sys.stderr)
             answer = refused.answer
@@ -178,8 +181,6 @@ class Runtime:
             leave(ended)
         except BaseException as problem:
             answer = error(502, told(problem, "The function could not be initialized"))
-        else:
-            return Answer(200, b'{"OK":true}')
         mark_end()
         return answer
 
@@ -205,14 +206,13 @@ def result(value: Any) -> Answer:
     """The answer for what the function returned."""
     if not isinstance(value, dict):
         message = f"The function has to return a dictionary, but it returned {type(value).__name__}."
-        print(message, file=sys.stderr)
-        return error(502, message)
-    try:
-        return Answer(200, json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii"))
-    except (TypeError, ValueError, RecursionError) as problem:
-        message = f"The function returned what can't be written as JSON: {problem}"
-        print(message, file=sys.stderr)
-        return error(502, message)
+    else:
+        try:
+            return Answer(200, json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii"))
+        except (TypeError, ValueError, RecursionError) as problem:
+            message = f"The function returned what can't be written as JSON: {problem}"
+    print(message, file=sys.stderr)
+    return error(502, message)
 
 
 def told(problem: BaseException, what: str) -> str:
@@ -243,13 +243,10 @@ def mark_end() -> None:
             os.write(descriptor, SENTINEL)
 
 
-def leave(ended: SystemExit) -> Any:
+def leave(ended: SystemExit) -> NoReturn:
     """The function asked for the end of its process."""
     flush()
     os._exit(ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1)
-
-
-# ---- the server
 
 
 class MainThread:
@@ -302,7 +299,7 @@ def serve_connection(connection: socket.socket, runtime: Runtime, main_thread: M
                 return
 
 
-def receive(connection: socket.socket, received: bytes) -> Optional[tuple[str, bool, bytes, bytes]]:
+def receive(connection: socket.socket, received: bytes) -> tuple[str, bool, bytes, bytes] | None:
     """Read one request: (path, keep the connection, body, what came behind it); None where the peer has closed."""
     while (end := received.find(b"\r\n\r\n")) < 0:
         if len(received) > HEAD_BYTES_MAX:
@@ -324,18 +321,18 @@ def receive(connection: socket.socket, received: bytes) -> Optional[tuple[str, b
     if int(length) > BODY_BYTES_MAX:
         raise RefusedError(413, f"The request is longer than {BODY_BYTES_MAX} bytes.")
     body, behind = receive_body(connection, received[end + 4 :], int(length))
-    token = headers.get("connection", "").lower()
-    keep = token != "close" if words[2] == "HTTP/1.1" else token == "keep-alive"
+    wish = headers.get("connection", "").lower()
+    keep = wish != "close" if words[2] == "HTTP/1.1" else wish == "keep-alive"
     return words[1].partition("?")[0], keep, body, behind
 
 
 def receive_body(connection: socket.socket, received: bytes, length: int) -> tuple[bytes, bytes]:
     """Read the body's rest: (body, what came behind it)."""
-    if len(received) >= length:
+    at = len(received)
+    if at >= length:
         return received[:length], received[length:]
-    body = bytearray(length)
-    body[: len(received)] = received
-    view, at = memoryview(body), len(received)
+    body = bytearray(received) + bytes(length - at)
+    view = memoryview(body)
     while at < length:
         count = connection.recv_into(view[at:])
         if count == 0:
@@ -361,39 +358,42 @@ def watch(descriptor: int) -> None:
     os._exit(0)
 
 
-def listen(path: Optional[str], port: int) -> socket.socket:
+def end(signal_number: int, _frame: object) -> NoReturn:
+    """End at a signal, which process 1 of a container would ignore by default."""
+    os._exit(128 + signal_number)
+
+
+def listen(path: str | None, port: int) -> socket.socket:
     """A listening socket: at `path`, or on TCP `port` of every interface."""
-    if path is not None:
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(path)
-    else:
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("0.0.0.0", port))
+    if path is None:
+        return socket.create_server(("0.0.0.0", port), backlog=BACKLOG)  # noqa: S104 - in a container, alone there
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(path)
     listener.listen(BACKLOG)
     return listener
 
 
+def option(name: str) -> str | None:
+    """The word behind `name` on the command line."""
+    return sys.argv[sys.argv.index(name) + 1] if name in sys.argv else None
+
+
 def main() -> None:
     """Serve until killed."""
-    parser = argparse.ArgumentParser(description="Runs one OpenWhisk action written in Python.")
-    parser.add_argument("--port", type=int, default=8080, help="TCP port to listen on (default: %(default)s)")
-    parser.add_argument("--socket", help="path of a Unix socket to listen on instead")
-    parser.add_argument("--watch-stdin", action="store_true", help="end when standard input ends")
-    options = parser.parse_args()
-    if options.watch_stdin:
+    if "--watch-stdin" in sys.argv:
         threading.Thread(target=watch, args=(os.dup(0),), daemon=True).start()
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)  # the function reads an empty standard input, never ours
     os.close(nothing)
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))  # process 1 of a container has no default for it
+    signal.signal(signal.SIGTERM, end)
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # a line's time is when it was printed
+        reconfigure: Callable[..., None] = getattr(stream, "reconfigure")  # noqa: B009 - TextIO's type lacks it
+        reconfigure(line_buffering=True, errors="backslashreplace")  # a line's time is when it was printed
     if hasattr(sys, "set_int_max_str_digits"):
         sys.set_int_max_str_digits(0)  # numbers pass whatever their length
     concurrent = os.environ.get("__OW_ALLOW_CONCURRENT", "").lower() == "true"
     main_thread = MainThread()
-    work = (listen(options.socket, options.port), Runtime(concurrent=concurrent), main_thread)
+    work = (listen(option("--socket"), int(option("--port") or 8080)), Runtime(concurrent=concurrent), main_thread)
     threading.Thread(target=accept, args=work, daemon=True).start()
     main_thread.serve()
 
