@@ -382,9 +382,7 @@ def main() -> None:
     """Serve until killed."""
     if "--watch-stdin" in sys.argv:
         threading.Thread(target=watch, args=(os.dup(0),), daemon=True).start()
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)  # the function reads an empty standard input, never ours
-    os.close(nothing)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # the function reads an empty standard input, never ours
     signal.signal(signal.SIGTERM, end)
     for stream in (sys.stdout, sys.stderr):
         reconfigure: Callable[..., None] = getattr(stream, "reconfigure")  # noqa: B009 - TextIO's type lacks it
