@@ -7,7 +7,7 @@ dispatch; a pause's and a thaw's between their action and its event; a removal's
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
 import msgspec
@@ -45,8 +45,13 @@ class Container(Protocol):
         """Where it is reached: an IP address, or a socket's path. For the log line (`cip`)."""
         ...
 
+    @property
+    def start_timings(self) -> Mapping[str, float]:
+        """Seconds of its start, for the log line: `run` (create and start), `poll` (until it answered)."""
+        ...
+
     async def init(self, body: bytes, timeout_s: float) -> Reply:
-        """POST /init. Never raises for what the container did: the Reply says it, with `condition` after a failure."""
+        """POST /init. Never raises for what the container did: the Reply says it, `condition` after a failure."""
         ...
 
     async def run(self, body: bytes, timeout_s: float) -> Reply:
@@ -57,8 +62,10 @@ class Container(Protocol):
         """An activation begins: bound its log. Called before /init, or before /run where there is no /init."""
         ...
 
-    async def collect_logs(self, wait_s: float) -> CollectedLog:
-        """The log since the last collection, complete once both sentinels were seen, or as it is after `wait_s`."""
+    async def collect_logs(self, wait_s: float, error: str | None = None) -> CollectedLog:
+        """The log since the last collection, complete once both sentinels were seen, or as it is after `wait_s`, or once
+        the container's output has ended. An incomplete one closes with a line that says so, with the invocation's
+        `error` where it had one."""
         ...
 
     async def pause(self) -> None:
@@ -117,8 +124,8 @@ class RecordSink(Protocol):
     """Where activation records go."""
 
     async def put(self, document_id: str, record: bytes, facts: dict[str, object]) -> None:
-        """Keep `record` (JSON, contract section 7) under `document_id` (`<namespace>/<activationId>`); returns once it is
-        as safe as the sink promises. `facts` are the log line's fields (section 16): how it came about, for people."""
+        """Keep `record` (JSON, contract section 7) under `document_id` (`<namespace>/<activationId>`); returns once it
+        is as safe as the sink promises. `facts` are the log line's fields (section 16): how it came about."""
         ...
 
 

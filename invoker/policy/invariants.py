@@ -1,7 +1,7 @@
 """◇ Statements that hold after every step, whatever happened.
 
-`check` knows what must be true, not how the pool makes it true. It looks at everything, so it is for tests, simulation and
-samples in production, not for each step there.
+`check` knows what must be true, not how the pool makes it true. It looks at everything, so it is for tests, simulation
+and samples in production, not for each step there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ _UNUSED = (State.IDLE, State.PAUSING, State.PAUSED)
 
 def check(pool: Pool) -> list[str]:
     """What does not hold, in words; empty where all is well."""
-    return [*_memory(pool), *_activations(pool), *_containers(pool), *_stock(pool), *_queues(pool), *_progress(pool)]
+    return [
+        *_memory(pool),
+        *_activations(pool),
+        *_containers(pool),
+        *_functions(pool),
+        *_stock(pool),
+        *_queues(pool),
+        *_progress(pool),
+    ]
 
 
 def _memory(pool: Pool) -> Iterator[str]:
@@ -74,6 +82,10 @@ def _containers(pool: Pool) -> Iterator[str]:
             yield f"container {container.id} is {state.value}, but a function's"
         if state in _UNUSED and not container.claims and (function is None or container.id not in function.idle):
             yield f"container {container.id} is {state.value}, but its function doesn't know it as idle"
+
+
+def _functions(pool: Pool) -> Iterator[str]:
+    """A function's record knows its containers, and is there for a reason."""
     for function in pool.functions.values():
         mine = [c for c in pool.containers.values() if c.function is function]
         if len(mine) != function.containers:

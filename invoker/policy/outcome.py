@@ -56,7 +56,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     """How an activation ended.
 
     `result` is raw JSON, always an object. `size` is in bytes: of the container's answer as received, or of the error's
-    JSON. `made_here` tells an error of ours from one of the function's. `limit_hit`: an init or run time limit passed.
+    JSON. `error` is the message where the invoker made the result. `limit_hit`: an init or run time limit passed.
     `reusable`: the container may take another activation.
     """
 
@@ -65,7 +65,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     size: int
     reusable: bool
     limit_hit: bool = False
-    made_here: bool = False
+    error: str | None = None
 
 
 NOT_FOUND = "Function could not be found or may have been deleted."
@@ -79,7 +79,7 @@ NOT_INITIALIZED = "The function did not initialize and exited unexpectedly."
 def failed(status: Status, message: str, *, reusable: bool = False, limit_hit: bool = False) -> Outcome:
     """An error of the invoker's own making: the result is `{"error": message}`."""
     result = msgspec.json.encode({"error": message})
-    return Outcome(status, result, len(result), reusable, limit_hit, made_here=True)
+    return Outcome(status, result, len(result), reusable, limit_hit, message)
 
 
 def not_found() -> Outcome:
