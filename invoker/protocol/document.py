@@ -155,10 +155,10 @@ def with_attachment(document: ActionDocument, data: bytes) -> ActionDocument:
 
     Raises MalformedDocument where a text attachment isn't UTF-8.
     """
-    if not isinstance(document.code, AttachedCode):
-        raise ValueError(f"action {document.path}/{document.name} has its code inline, and no attachment")  # noqa:
-        TRY004 - of a value, not of a type return msgspec.structs.replace(document, code=InlineCode(_text(data,
-        binary=document.code.binary)))
+    code = document.code
+    if isinstance(code, InlineCode):
+        raise ValueError(f"action {document.path}/{document.name} has its code inline, and no attachment")
+    return msgspec.structs.replace(document, code=InlineCode(_text(data, binary=code.binary)))
 
 
 def _code(code: str | _Attachment | None) -> Code:

@@ -1,15 +1,12 @@
-"""◇ The runtimes manifest: which image runs a kind, and what to keep prewarmed of it (contract, section 11).
+"""◇ The runtimes manifest: which image runs which kind of action, and which stock is wanted (contract, section 11).
 
-It is read once at start, so it is checked as a whole and strictly: a wrong entry is better found then than by the
-first function that needs it. Fields that nobody here needs are ignored. Upstream's extensions are understood: a
-registry before the prefix, images without prefix or tag, a single version as its family's default, reactive stem
-cells.
+A kind is `<family>:<version>`; the family's default also answers to `<family>:default`. A manifest that can't be used
+stops the start of the service, so an error says where: the family, the kind, the field.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Annotated
 
 import msgspec
@@ -18,34 +15,37 @@ from invoker.errors import SettingsError
 from invoker.protocol.raw_json import DECODE_ERRORS, reason
 from invoker.protocol.sizes import parse_size
 
-STEM_CELLS_MAX = 10_000  # in one entry; more is a slip, not a node
-_MB = 1 << 20
-_DURATION = re.compile(r"(\d{1,9}) ?([a-z]+)", re.ASCII)
-_UNITS_NS = {
-    **dict.fromkeys(("ms", "milli", "millis", "millisecond", "milliseconds"), 1_000_000),
-    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1_000_000_000),
-    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60_000_000_000),
-    **dict.fromkeys(("h", "hour", "hours"), 3_600_000_000_000),
-    **dict.fromkeys(("d", "day", "days"), 86_400_000_000_000),
+MEGABYTE_BYTES = 1_048_576
+STEM_CELLS_MAX = 10_000
+"""Containers that one entry may ask for: more is a slip of the pen."""
+
+_SPAN = re.compile(r"([0-9]{1,9}) ?([a-z]+)")
+_UNITS_MS = {
+    **dict.fromkeys(("ms", "milli", "millis", "millisecond", "milliseconds"), 1),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1_000),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60_000),
+    **dict.fromkeys(("h", "hour", "hours"), 3_600_000),
+    **dict.fromkeys(("d", "day", "days"), 86_400_000),
 }
 
 
 class MalformedManifest(SettingsError):
-    """The manifest can't be used; the text names the family or kind."""
+    """The runtimes manifest can't be used; the text names the family or kind, and the field."""
 
 
 class Reactive(msgspec.Struct, frozen=True):
-    """Grow the stock by `increment` for each `threshold` cold starts of a period, within its bounds."""
+    """A stock that follows cold starts: `min_count` to `max_count`, `increment` for each `threshold` cold starts of the
+    last round; one that was not used for `ttl_ms` milliseconds is let go."""
 
     min_count: int
     max_count: int
-    ttl_ns: int
+    ttl_ms: int
     threshold: int
     increment: int
 
 
 class StemCell(msgspec.Struct, frozen=True):
-    """How many prewarmed containers of a kind and size (MiB) to keep."""
+    """`count` prewarmed containers of `kind` with `memory_mb` MiB; `reactive` None: always that many."""
 
     kind: str
     memory_mb: int
@@ -54,38 +54,30 @@ class StemCell(msgspec.Struct, frozen=True):
 
 
 class RuntimesManifest(msgspec.Struct, frozen=True):
-    """What was read. `images`: kind -> image; `defaults`: family -> kind."""
+    """What a node can run. Kinds and their images, what the default names stand for, the wanted stock."""
 
     images: dict[str, str]
     defaults: dict[str, str]
-    stock: tuple[StemCell, ...]
+    cells: tuple[StemCell, ...]
 
     def resolve(self, kind: str) -> str | None:
-        """The kind itself where it is known, the default kind for `<family>:default`, else None."""
+        """The kind itself, or what `<family>:default` stands for; None where the manifest knows neither."""
         if kind in self.images:
             return kind
-        family, _, version = kind.rpartition(":")
-        return self.defaults.get(family) if version == "default" else None
+        return self.defaults.get(kind)
 
     def image(self, kind: str) -> str | None:
-        """The image that runs the kind, which may be `<family>:default`; None where the kind is unknown."""
-        known = self.resolve(kind)
-        return None if known is None else self.images[known]
+        """The image of a kind, default names included; None where the manifest doesn't know it."""
+        resolved = self.resolve(kind)
+        return None if resolved is None else self.images[resolved]
 
     def stem_cells(self) -> tuple[StemCell, ...]:
         """The wanted stock, in the manifest's order."""
-        return self.stock
+        return self.cells
 
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=STEM_CELLS_MAX)]
 _Positive = Annotated[int, msgspec.Meta(ge=1, le=STEM_CELLS_MAX)]
-
-
-class _Image(msgspec.Struct):
-    name: Annotated[str, msgspec.Meta(min_length=1)]
-    registry: str | None = None
-    prefix: str | None = None
-    tag: str | None = None
 
 
 class _Reactive(msgspec.Struct, rename="camel"):
@@ -103,97 +95,132 @@ class _StemCell(msgspec.Struct, rename="camel"):
     reactive: _Reactive | None = None
 
 
+class _Image(msgspec.Struct):
+    name: str
+    prefix: str | None = None
+    tag: str | None = None
+    registry: str | None = None
+
+
 class _Runtime(msgspec.Struct, rename="camel"):
-    kind: Annotated[str, msgspec.Meta(min_length=1)]
+    kind: str
     image: _Image
     default: bool | None = None
     stem_cells: list[_StemCell] | None = None
 
 
 class _Manifest(msgspec.Struct):
-    runtimes: dict[str, msgspec.Raw]
+    runtimes: dict[str, list[msgspec.Raw]]
 
 
 _MANIFEST = msgspec.json.Decoder(_Manifest)
-_FAMILY = msgspec.json.Decoder(list[_Runtime])
+_RUNTIME = msgspec.json.Decoder(_Runtime)
+_decode_kind = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def parse_manifest(text: str) -> RuntimesManifest:
-    """Read RUNTIMES_MANIFEST. Raises MalformedManifest."""
+    """Read the JSON of RUNTIMES_MANIFEST; unknown fields are ignored. Raises MalformedManifest."""
     try:
         families = _MANIFEST.decode(text).runtimes
     except (*DECODE_ERRORS, UnicodeEncodeError) as problem:
-        raise MalformedManifest(f"the runtimes manifest can't be read: {_why(problem)}") from None
+        raise MalformedManifest(f"the runtimes manifest can't be read: {reason(problem)}") from None
     images: dict[str, str] = {}
     defaults: dict[str, str] = {}
-    stock: list[StemCell] = []
-    for family, raw in families.items():
-        runtimes = _family(family, raw)
+    cells: list[StemCell] = []
+    for family, entries in families.items():
+        runtimes = [_runtime(family, index, raw) for index, raw in enumerate(entries)]
         for runtime in runtimes:
             if runtime.kind in images:
-                raise MalformedManifest(f"the runtimes manifest has the kind {runtime.kind!r} twice")
-            images[runtime.kind] = _image(runtime.image)
-            stock += _stem_cells(runtime)
-        marked = [runtime.kind for runtime in runtimes if runtime.default]
-        if len(marked) > 1:
-            raise MalformedManifest(f"the runtimes manifest's family {family!r} has two defaults: {', '.join(marked)}")
-        if marked or len(runtimes) == 1:
-            defaults[family] = marked[0] if marked else runtimes[0].kind
-    return RuntimesManifest(images, defaults, tuple(stock))
+                raise MalformedManifest(f"the runtimes manifest has kind {_quoted(runtime.kind)} twice")
+            images[runtime.kind] = _image(runtime)
+            cells += [_stem_cell(runtime.kind, cell) for cell in runtime.stem_cells or ()]
+        default = _default(family, runtimes)
+        if default is not None:
+            defaults[f"{family}:default"] = default
+    return RuntimesManifest(images, defaults, tuple(cells))
 
 
-def _family(family: str, raw: msgspec.Raw) -> list[_Runtime]:
+def _runtime(family: str, index: int, raw: msgspec.Raw) -> _Runtime:
     try:
-        return _FAMILY.decode(raw)
+        runtime = _RUNTIME.decode(raw)
     except DECODE_ERRORS as problem:
-        raise MalformedManifest(f"the runtimes manifest's family {family!r} can't be read: {reason(problem)}") from None
+        which = _kind_of(raw) or f"entry {index + 1}"
+        raise MalformedManifest(
+            f"family {_quoted(family)}, {which} of the runtimes manifest: {reason(problem)}"
+        ) from None
+    if not runtime.kind or not runtime.image.name:
+        what = "image.name" if runtime.kind else "kind"
+        raise MalformedManifest(
+            f"family {_quoted(family)}, entry {index + 1} of the runtimes manifest: {what} is empty"
+        )
+    return runtime
 
 
-def _image(image: _Image) -> str:
-    path = "/".join([part.rstrip("/") for part in (image.registry, image.prefix, image.name) if part])
+def _kind_of(raw: msgspec.Raw) -> str | None:
+    """For an error's text: the kind of an entry that can't be read as a whole."""
+    try:
+        return "kind " + _quoted(msgspec.json.decode(_decode_kind(raw)["kind"], type=str))
+    except (*DECODE_ERRORS, KeyError):
+        return None
+
+
+def _default(family: str, runtimes: list[_Runtime]) -> str | None:
+    """The kind that the family's default name stands for: the one so marked, or the only one."""
+    marked = [runtime.kind for runtime in runtimes if runtime.default]
+    if len(marked) > 1:
+        kinds = ", ".join(_quoted(kind) for kind in marked)
+        raise MalformedManifest(f"family {_quoted(family)} of the runtimes manifest has several defaults: {kinds}")
+    if marked:
+        return marked[0]
+    return runtimes[0].kind if len(runtimes) == 1 else None
+
+
+def _image(runtime: _Runtime) -> str:
+    """`registry/prefix/name:tag`, without what is missing."""
+    image = runtime.image
+    path = "/".join(part.strip("/") for part in (image.registry, image.prefix, image.name) if part)
     return f"{path}:{image.tag}" if image.tag else path
 
 
-def _stem_cells(runtime: _Runtime) -> Iterator[StemCell]:
-    for cell in runtime.stem_cells or ():
-        try:
-            yield StemCell(runtime.kind, _memory_mb(cell.memory), _count(cell), _reactive(cell.reactive))
-        except ValueError as problem:
-            raise MalformedManifest(f"the runtimes manifest's stemCells of {runtime.kind!r}: {problem}") from None
+def _stem_cell(kind: str, cell: _StemCell) -> StemCell:
+    try:
+        reactive = None if cell.reactive is None else _reactive(cell.reactive)
+        return StemCell(kind, _memory_mb(cell.memory), _count(cell), reactive)
+    except ValueError as problem:
+        raise MalformedManifest(f"stemCells of kind {_quoted(kind)} in the runtimes manifest: {problem}") from None
+
+
+def _memory_mb(text: str) -> int:
+    memory_mb, rest = divmod(parse_size(text), MEGABYTE_BYTES)
+    if rest or not memory_mb:
+        raise ValueError(f"memory {_quoted(text)} is no whole number of MB")
+    return memory_mb
 
 
 def _count(cell: _StemCell) -> int:
+    """`initialCount` is the newer name of `count`."""
     count = cell.initial_count if cell.initial_count is not None else cell.count
     if count is None:
         raise ValueError("count is missing")
     return count
 
 
-def _memory_mb(text: str) -> int:
-    size = parse_size(text)
-    if size == 0 or size % _MB:
-        raise ValueError(f"memory {text!r} is no whole number of MB above 0")
-    return size // _MB
+def _reactive(wire: _Reactive) -> Reactive:
+    if wire.min_count > wire.max_count:
+        raise ValueError(f"reactive.minCount {wire.min_count} is above maxCount {wire.max_count}")
+    if wire.increment > wire.max_count:
+        raise ValueError(f"reactive.increment {wire.increment} is above maxCount {wire.max_count}")
+    return Reactive(wire.min_count, wire.max_count, _span_ms(wire.ttl), wire.threshold, wire.increment)
 
 
-def _reactive(reactive: _Reactive | None) -> Reactive | None:
-    if reactive is None:
-        return None
-    if reactive.min_count > reactive.max_count:
-        raise ValueError(f"reactive.minCount {reactive.min_count} is more than maxCount {reactive.max_count}")
-    if reactive.increment > reactive.max_count:
-        raise ValueError(f"reactive.increment {reactive.increment} is more than maxCount {reactive.max_count}")
-    return Reactive(
-        reactive.min_count, reactive.max_count, _duration_ns(reactive.ttl), reactive.threshold, reactive.increment
-    )
+def _span_ms(text: str) -> int:
+    """`2 minutes`, `10m`, `30 s` in milliseconds."""
+    match = _SPAN.fullmatch(text.strip().lower())
+    unit_ms = _UNITS_MS.get(match.group(2)) if match is not None else None
+    if match is None or unit_ms is None:
+        raise ValueError(f"reactive.ttl {_quoted(text)} is no span of time like 2 minutes or 30 s")
+    return int(match.group(1)) * unit_ms
 
 
-def _duration_ns(text: str) -> int:
-    match = _DURATION.fullmatch(text.strip().lower())
-    if match is None or match[2] not in _UNITS_NS:
-        raise ValueError(f"reactive.ttl {text[:40]!r} is no span of time such as 2 minutes")
-    return int(match[1]) * _UNITS_NS[match[2]]
-
-
-def _why(problem: Exception) -> str:
-    return "it is no Unicode text" if isinstance(problem, UnicodeEncodeError) else reason(problem)
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:60] + "...")

@@ -43,10 +43,10 @@ class _Object:
         return _Object(self.members(name))
 
     def members(self, name: str) -> dict[str, msgspec.Raw]:
-        return _read(_OBJECT, self.raw(name), {})
+        return _read(_OBJECT, self.raw(name), None) or {}
 
     def elements(self, name: str) -> list[msgspec.Raw]:
-        return _read(_LIST, self.raw(name), [])
+        return _read(_LIST, self.raw(name), None) or []
 
 
 def lenient(body: bytes) -> Wire:
@@ -57,7 +57,7 @@ def lenient(body: bytes) -> Wire:
     return Wire(
         transid=top.raw("transid"),
         activation_id=top.text("activationId"),
-        action=Action(action.text("path"), action.text("name"), action.text("version"), action.text("binding")),
+        action=Action(*[action.text(name) for name in ("path", "name", "version", "binding")]),
         user=User(
             subject=user.text("subject"),
             namespace=Namespace(namespace.text("name"), _annotations(namespace.elements("annotations"))),
@@ -77,7 +77,7 @@ def lenient(body: bytes) -> Wire:
 def _annotations(elements: list[msgspec.Raw]) -> list[Annotation]:
     found: list[Annotation] = []
     for each in elements:
-        pair = _Object(_read(_OBJECT, each, {}))
+        pair = _Object(_read(_OBJECT, each, None) or {})
         key, value = _read(_TEXT, pair.raw("key"), None), _read(_TEXT, pair.raw("value"), None)
         if key is not None and value is not None:
             found.append(Annotation(key, value))

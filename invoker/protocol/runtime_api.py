@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from invoker.protocol.document import ActionDocument, InlineCode
+from invoker.protocol.document import ActionDocument, AttachedCode
 from invoker.protocol.message import ActivationMessage
 
 _encode = msgspec.json.Encoder().encode
@@ -39,14 +39,23 @@ class _Run(msgspec.Struct, omit_defaults=True):
 
 def init_body(message: ActivationMessage, document: ActionDocument, deadline_ms: int) -> bytes:
     """The body of POST /init. `deadline_ms` is Unix time. ValueError where the code is an attachment still."""
-    if not isinstance(document.code, InlineCode):
-        raise ValueError(f"the code of action {document.path}/{document.name} is not inline: attach it first")  #
-        noqa: TRY004 env = {name: _env_value(value) for name, value in message.init_parameters.items()} own = {
-        "__OW_ACTIVATION_ID": message.activation_id, "__OW_TRANSACTION_ID": message.transaction_id, "__OW_NAMESPACE":
-        message.namespace, "__OW_ACTION_NAME": _full_name(message), "__OW_ACTION_VERSION": message.version,
-        "__OW_DEADLINE": str(deadline_ms), } api_key = _api_key(message, document) if api_key is not None:
-        own["__OW_API_KEY"] = api_key env |= {name: msgspec.Raw(_encode(value)) for name, value in own.items()} return
-        _encode(_Value(_Init(message.name, document.main, document.code.text, document.binary, env)))
+    code = document.code
+    if isinstance(code, AttachedCode):
+        raise ValueError(f"the code of action {document.path}/{document.name} is not inline yet")
+    env = {name: _env_value(value) for name, value in message.init_parameters.items()}
+    own = {
+        "__OW_ACTIVATION_ID": message.activation_id,
+        "__OW_TRANSACTION_ID": message.transaction_id,
+        "__OW_NAMESPACE": message.namespace,
+        "__OW_ACTION_NAME": _full_name(message),
+        "__OW_ACTION_VERSION": message.version,
+        "__OW_DEADLINE": str(deadline_ms),
+    }
+    api_key = _api_key(message, document)
+    if api_key is not None:
+        own["__OW_API_KEY"] = api_key
+    env |= {name: msgspec.Raw(_encode(value)) for name, value in own.items()}
+    return _encode(_Value(_Init(message.name, document.main, code.text, document.binary, env)))
 
 
 def run_body(message: ActivationMessage, document: ActionDocument, deadline_ms: int) -> bytes:
