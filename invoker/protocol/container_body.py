@@ -177,7 +177,7 @@ def _is_bounded(host: Mapping[str, Any]) -> bool:
     if not isinstance(memory_bytes, int) or memory_bytes % MEGABYTE_BYTES or memory_bytes < MEGABYTE_BYTES:
         return False
     memory_mb = memory_bytes // MEGABYTE_BYTES
-    return (
+    return bool(
         host["MemorySwap"] == memory_bytes
         and host["Tmpfs"] == {WORK_DIRECTORY: f"{TMPFS_FLAGS},size={memory_mb}m"}
         and host["CpuShares"] == _cpu_shares(memory_mb)

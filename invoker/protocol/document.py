@@ -157,7 +157,7 @@ def with_attachment(document: ActionDocument, data: bytes) -> ActionDocument:
     """
     code = document.code
     if isinstance(code, InlineCode):
-        raise ValueError(f"action {document.path}/{document.name} has its code inline, and no attachment")
+        raise ValueError(f"action {document.path}/{document.name} has its code inline, and no attachment")  # noqa: TRY004
     return msgspec.structs.replace(document, code=InlineCode(_text(data, binary=code.binary)))
 
 

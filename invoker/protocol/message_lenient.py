@@ -18,6 +18,8 @@ T = TypeVar("T")
 D = TypeVar("D")
 
 _ABSENT = msgspec.Raw(b"")
+_NO_MEMBERS: dict[str, msgspec.Raw] = {}
+_NO_ELEMENTS: list[msgspec.Raw] = []
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
 _TEXT = msgspec.json.Decoder(str)
@@ -50,7 +52,7 @@ class _Object:
 
 
 def lenient(body: bytes) -> Wire:
-    """Read a message that is UTF-8. Raw values need `unmask`. Raises one of DECODE_ERRORS where it is no JSON object."""
+    """Read a UTF-8 message. Raw values need `unmask`. Raises one of DECODE_ERRORS where it is no JSON object."""
     top = _Object(decode_masked(_OBJECT, body))
     action, user = top.object("action"), top.object("user")
     namespace = user.object("namespace")
@@ -77,7 +79,8 @@ def lenient(body: bytes) -> Wire:
 def _annotations(elements: list[msgspec.Raw]) -> list[Annotation]:
     found: list[Annotation] = []
     for each in elements:
-        pair = _Object(_read(_OBJECT, each, None) or {})
+        members = _read(_OBJECT, each, None)
+        pair = _Object(members or {})
         key, value = _read(_TEXT, pair.raw("key"), None), _read(_TEXT, pair.raw("value"), None)
         if key is not None and value is not None:
             found.append(Annotation(key, value))

@@ -41,7 +41,7 @@ def init_body(message: ActivationMessage, document: ActionDocument, deadline_ms:
     """The body of POST /init. `deadline_ms` is Unix time. ValueError where the code is an attachment still."""
     code = document.code
     if isinstance(code, AttachedCode):
-        raise ValueError(f"the code of action {document.path}/{document.name} is not inline yet")
+        raise ValueError(f"the code of action {document.path}/{document.name} is not inline yet")  # noqa: TRY004
     env = {name: _env_value(value) for name, value in message.init_parameters.items()}
     own = {
         "__OW_ACTIVATION_ID": message.activation_id,
