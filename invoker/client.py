@@ -99,7 +99,7 @@ class FileDoor:
         async def nobody(_message: bytes) -> bytes:
             raise PlatformFault("no invoker runs that could run the action")
 
-        info = DevInfo(self._store.parent.as_uri(), "none", {}, "none", (), _ANY_MEMORY_MB)
+        info = DevInfo(str(self._store.parent), "none", {}, "none", (), _ANY_MEMORY_MB)
         async with SqliteStore(self._store) as store:
             return await DevApi(store, nobody, lambda: info).answer(method, path, query, body)
 

@@ -15,14 +15,14 @@ from invoker.policy import events as ev
 from invoker.policy.types import ActivationId, ContainerId
 
 _REMOVED_WHY: dict[act.RemoveReason, str] = {
-    "evicted": "evicted to make room",
-    "expired": "unused for too long, removed",
-    "tainted": "its state is unknown now, removed",
-    "died": "it died, cleared away",
-    "surplus": "more stock than wanted, removed",
-    "pause failed": "it could not be paused, removed",
-    "unpause failed": "it could not be thawed, removed",
-    "drain": "removed, the invoker stops",
+    "evicted": "is evicted to make room",
+    "expired": "is removed: unused for too long",
+    "tainted": "is removed: its state is unknown",
+    "died": "is cleared away",
+    "surplus": "is removed: more stock than wanted",
+    "pause failed": "is removed",
+    "unpause failed": "is removed",
+    "drain": "is removed",
 }
 _REFUSED_WHY: dict[act.RefuseReason, str] = {
     "start failed": "no container could be started for it",
@@ -117,7 +117,8 @@ class Narrator:
                 return f"{self._name(action.container)} was {was}: thawed for it"
             case act.Remove():
                 was = self._spent(action.container, now_ns, "going")
-                return f"{self._name(action.container)} was {was}: {_REMOVED_WHY[action.reason]}"
+                told = f", {was}," if action.reason in ("evicted", "expired", "surplus") else ""
+                return f"{self._name(action.container)}{told} {_REMOVED_WHY[action.reason]}"
             case act.Enqueue():
                 return f"{self._short(action.activation)} waits for room"
             case act.Refuse():

@@ -59,7 +59,6 @@ def dev(
         How the stock of containers without code is kept.
     """
     from invoker import config
-    from invoker.app import run_dev
 
     settings = config.load_dev(
         os.environ,
@@ -77,4 +76,6 @@ def dev(
         pause_grace_ns=pause_grace,
         prewarm=prewarm,
     )
+    from invoker.app import run_dev
+
     return run_dev(settings)

@@ -64,19 +64,21 @@ def console() -> Console:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table without lines. Where stdout is no terminal no cell is cut, so that it can be searched."""
+    """A table without lines. A terminal's width is kept to; elsewhere no cell is cut, so that it can be searched."""
+    if not sys.stdout.isatty():
+        widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+        for row in (columns, *rows):
+            say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        return
     from rich.table import Table
     from rich.text import Text
 
     made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for column in columns:
-        made.add_column(column, overflow="fold" if sys.stdout.isatty() else "ignore", no_wrap=not sys.stdout.isatty())
+        made.add_column(column, overflow="fold")
     for row in rows:
         made.add_row(*(Text(cell) for cell in row))
-    where = console()
-    if not where.is_terminal:
-        where.width = 10_000
-    where.print(made)
+    console().print(made)
 
 
 def milliseconds(value: float) -> str:
