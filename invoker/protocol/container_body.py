@@ -163,7 +163,7 @@ def _is_alone(body: Mapping[str, Any], host: Mapping[str, Any]) -> bool:
 
 
 def _is_unprivileged(host: Mapping[str, Any]) -> bool:
-    return (
+    return bool(
         host["CapDrop"] == ["ALL"]
         and host["SecurityOpt"] == ["no-new-privileges"]
         and host["ReadonlyRootfs"] is True
