@@ -1,8 +1,9 @@
 """◆ The developer's door: OpenWhisk's own REST interface, as far as one invoker needs it, so that habits carry over.
 
-It plays the controller: it keeps actions, makes activation messages and hands them to the intake that `/invoke` uses.
-There are no users: whoever reaches it may run code, so it belongs on loopback, and it answers nobody who came by
-another name or from another web site's page.
+It plays the controller: it keeps actions, makes activation messages, hands them to the intake that `/invoke` uses, and
+stores the record of a blocking activation, as a controller does (contract, section 7). There are no users: whoever
+reaches it may run code, so it belongs on loopback, and it answers nobody who came by another name or from another web
+site's page.
 
     GET                 /api/v1/
     GET                 /api/v1/namespaces/{ns}/actions
@@ -44,12 +45,15 @@ _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _STATUS_OF_RECORD = {0: 200, 1: 502, 2: 502, 3: 500}
 
 
-Invoke: TypeAlias = Callable[[bytes], Awaitable[bytes]]
-"""Take an activation message (contract, section 3), see it through, and return the completion message (section 6).
+class Invoked(msgspec.Struct, frozen=True):
+    """What came of an activation: the completion message (contract, section 6), the log line's fields (section 16)."""
 
-By then the record is in the store, a blocking one's too: there is no controller that would keep it. Raises CallerFault
-where the message can't be used.
-"""
+    completion: bytes
+    facts: dict[str, object]
+
+
+Invoke: TypeAlias = Callable[[bytes], Awaitable[Invoked]]
+"""Take an activation message (contract, section 3) and see it through. Raises CallerFault where it can't be used."""
 
 
 class DevInfo(msgspec.Struct, frozen=True):
@@ -76,6 +80,11 @@ class _Record(msgspec.Struct):
     logs: msgspec.Raw
 
 
+class _Head(msgspec.Struct):
+    namespace: str
+    activation_id: str = msgspec.field(name="activationId")
+
+
 class _Completion(msgspec.Struct):
     response: msgspec.Raw
 
@@ -98,6 +107,7 @@ class _ExecSummary(msgspec.Struct):
 
 
 _decode_completion = msgspec.json.Decoder(_Completion).decode
+_decode_head = msgspec.json.Decoder(_Head).decode
 _decode_record = msgspec.json.Decoder(_Record).decode
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -121,7 +131,7 @@ class DevApi:
         self._blocking_wait_max_s = blocking_wait_max_s
         self._invocations_max = invocations_max
         self._now_ms = now_ms
-        self._under_way: set[asyncio.Future[bytes]] = set()
+        self._under_way: set[asyncio.Task[bytes]] = set()
 
     def register(self, router: Router) -> None:
         """Add the routes."""
@@ -230,7 +240,7 @@ class DevApi:
         )
         if len(self._under_way) >= self._invocations_max:
             raise Refusal(429, f"{self._invocations_max} activations are under way: wait for some to end")
-        task = asyncio.ensure_future(self._invoke(message))
+        task = asyncio.create_task(self._see_through(message, blocking=blocking), name=f"activation {activation_id}")
         self._under_way.add(task)
         task.add_done_callback(self._settle)
         accepted = msgspec.json.encode({"activationId": activation_id})
@@ -239,12 +249,22 @@ class DevApi:
         done, _ = await asyncio.wait((task,), timeout=self._blocking_wait_max_s)
         if not done:
             return 202, accepted
-        record = bytes(_decode_completion(task.result()).response)
+        record = task.result()
         response = _decode_record(record).response
         body = bytes(response.result) if query.flag("result") else record
         return _STATUS_OF_RECORD.get(response.status, 500), body
 
-    def _settle(self, task: asyncio.Future[bytes]) -> None:
+    async def _see_through(self, message: bytes, *, blocking: bool) -> bytes:
+        """The record of a blocking activation, stored as a controller would; storing it twice is storing it once."""
+        invoked = await self._invoke(message)
+        if not blocking:
+            return b""
+        record = bytes(_decode_completion(invoked.completion).response)
+        head = _decode_head(record)
+        await self._store.put(f"{head.namespace}/{head.activation_id}", record, invoked.facts)
+        return record
+
+    def _settle(self, task: asyncio.Task[bytes]) -> None:
         self._under_way.discard(task)
         if not task.cancelled():
             task.exception()  # a blocking caller was told; to others the missing record tells

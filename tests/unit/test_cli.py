@@ -24,7 +24,7 @@ from invoker.commands.target import DEFAULT_DATA_DIR, DEFAULT_URL, Target
 from invoker.config import DevSettings
 from invoker.errors import CallerFault
 from invoker.io import dev_file
-from invoker.io.dev_api import DevApi, DevInfo
+from invoker.io.dev_api import DevApi, DevInfo, Invoked
 from invoker.io.http_server import HttpServer, Router
 from invoker.io.sqlite_store import SqliteStore
 
@@ -96,7 +96,6 @@ class Running:
     async def _serve(self) -> None:
         claim = dev_file.claim(self.data_dir)
         async with SqliteStore(self.data_dir / dev_file.STORE_NAME) as store:
-            self._store = store
             router = Router()
             info = DevInfo("", "made up", {}, "default", ("python:3", "nodejs:default"), 512)
             api = DevApi(store, self._invoke, lambda: info)
@@ -111,7 +110,7 @@ class Running:
             await api.close()
         claim.release()
 
-    async def _invoke(self, message: bytes) -> bytes:
+    async def _invoke(self, message: bytes) -> Invoked:
         told = msgspec.json.decode(message)
         self.parameters.append(told["content"])
         record = {
@@ -124,8 +123,8 @@ class Running:
             "annotations": [{"key": "path", "value": f"{told['action']['path']}/{told['action']['name']}"}],
             "response": {"statusCode": self.status, "result": {"said": "[red]hello[/red]"}, "size": 1},
         }
-        await self._store.put(f"guest/{told['activationId']}", msgspec.json.encode(record), self.facts)
-        return msgspec.json.encode({"transid": told["transid"], "response": record, "isSystemError": False})
+        completion = {"transid": told["transid"], "response": record, "isSystemError": False}
+        return Invoked(msgspec.json.encode(completion), self.facts)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 from invoker.client import Client, Door, FileDoor, HttpDoor, Refused
 from invoker.errors import CallerFault
-from invoker.io.dev_api import DevApi, DevInfo
+from invoker.io.dev_api import DevApi, DevInfo, Invoked
 from invoker.io.http_server import HttpServer, Router
 from invoker.io.sqlite_store import SqliteStore
 
@@ -23,7 +23,7 @@ INFO = DevInfo("http://127.0.0.1:1", "fake", {"isolation": "none"}, "default", (
 
 
 class Intake:
-    """Stands for the invoker: keeps the messages, stores and answers a record of the status it is told."""
+    """Stands for the invoker: keeps the messages, stores as it would, answers with the status it is told."""
 
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
@@ -34,7 +34,7 @@ class Intake:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def __call__(self, message: bytes) -> bytes:
+    async def __call__(self, message: bytes) -> Invoked:
         self.raw.append(message)
         read = msgspec.json.decode(message, type=dict[str, msgspec.Raw])
         self.messages.append({key: value for key, value in read.items() if key != "content"})
@@ -52,9 +52,10 @@ class Intake:
             "response": {"statusCode": self.status, "result": msgspec.Raw(self.result), "size": len(self.result)},
         }
         completion = {"transid": told["transid"], "response": record, "isSystemError": self.status == 3}
-        raw = msgspec.json.encode(record)
-        await self._store.put(f"guest/{told['activationId']}", raw, {"containerType": "warm", "unpauseTime": 0.2})
-        return msgspec.json.encode(completion)
+        facts: dict[str, object] = {"containerType": "warm", "unpauseTime": 0.2}
+        if not told["blocking"]:
+            await self._store.put(f"guest/{told['activationId']}", msgspec.json.encode(record), facts)
+        return Invoked(msgspec.json.encode(completion), facts)
 
 
 class Lab:
@@ -205,7 +206,7 @@ async def test_the_protocol_takes_the_message(lab: Lab) -> None:
 
     await lab.ask("PUT", "guest/actions/hello", PYTHON)
     await lab.ask("POST", "guest/actions/hello", b'{"n":8.70}', "blocking=true")
-    message = decode_message(lab.intake.raw[0], KeyRing.from_json("{}"))
+    message = decode_message(lab.intake.raw[0], KeyRing())
     assert (message.namespace, message.path, message.name, message.blocking) == ("guest", "guest", "hello", True)
 
 
