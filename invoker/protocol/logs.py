@@ -29,8 +29,9 @@ UNARMED_LIMIT_BYTES = 256 * 1024
 STDOUT, STDERR = 1, 2
 NO_SENTINELS = "There was an issue while collecting your logs. Logs might be missing."
 
-_HEAD = Struct(">BHBI")  # stream, three zero bytes, payload length
+_unpack_head = Struct(">II").unpack_from  # the stream and three zero bytes, the payload's length
 _HEAD_BYTES = 8
+_STREAMS = {STDOUT << 24: STDOUT, STDERR << 24: STDERR}
 _SENTINEL_LINE = SENTINEL + b"\n"
 _TIME_COLUMNS = 30
 _MARKS = (" stdout: ", " stderr: ")
@@ -64,39 +65,36 @@ class FrameDecoder:
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
         """Yield (stream 1 or 2, piece of output) for bytes as they come; to be iterated to its end.
 
+        Neighbouring frames of one stream are joined: a program that prints line by line makes a frame of each.
         Raises MalformedFrame, for good, at a head that is none.
         """
+        if self._head:
+            data, self._head = self._head + data, b""
+        run: list[bytes] = []
         at, end = 0, len(data)
+        stream, left = self._stream, self._left_bytes
         while at < end:
-            if self._left_bytes == 0:
-                at = self._begin(data, at)
-                continue
-            piece = data[at : at + self._left_bytes]
-            self._left_bytes -= len(piece)
+            if left == 0:
+                if end - at < _HEAD_BYTES:
+                    self._head = data[at:]
+                    break
+                mark, left = _unpack_head(data, at)
+                at += _HEAD_BYTES
+                following = 0 if self._broken else _STREAMS.get(mark, 0)
+                if following != stream and run:
+                    yield stream, b"".join(run)
+                    run.clear()
+                stream = following
+                if stream == 0:
+                    self._broken, self._left_bytes = True, 0
+                    raise MalformedFrame(f"the container's output is broken: no frame of Docker begins with {mark:08x}")
+            piece = data[at : at + left]
             at += len(piece)
-            yield self._stream, piece
-
-    def _begin(self, data: bytes, at: int) -> int:
-        """Read a head, or what there is of one; the place behind it."""
-        if self._broken:
-            raise MalformedFrame("the container's output stream is broken: it held a frame that Docker doesn't send")
-        if self._head or len(data) - at < _HEAD_BYTES:
-            taken = data[at : at + _HEAD_BYTES - len(self._head)]
-            self._head += taken
-            at += len(taken)
-            if len(self._head) < _HEAD_BYTES:
-                return at
-            head, self._head = self._head, b""
-            stream, zeros, zero, self._left_bytes = _HEAD.unpack(head)
-        else:
-            stream, zeros, zero, self._left_bytes = _HEAD.unpack_from(data, at)
-            at += _HEAD_BYTES
-        if stream not in (STDOUT, STDERR) or zeros or zero:
-            self._broken = True
-            self._left_bytes = 0
-            raise MalformedFrame(f"the container's output stream is broken: no frame begins with stream {stream}")
-        self._stream = stream
-        return at
+            left -= len(piece)
+            run.append(piece)
+        self._stream, self._left_bytes = stream, left
+        if run:
+            yield stream, b"".join(run)
 
 
 class _Segment:
@@ -158,6 +156,7 @@ class LogCollector:
         self._segments: deque[_Segment] = deque((_Segment(),))
         self._limit_bytes = UNARMED_LIMIT_BYTES
         self._armed = 0  # activations begun and not yet taken
+        self._time_ns, self._time = -1, ""  # the last instant, and as text
 
     def arm(self, limit_bytes: int) -> None:
         """An activation begins whose log may have `limit_bytes` of formatted lines, 0 for none at all.
@@ -183,11 +182,14 @@ class LogCollector:
         if data == _SENTINEL_LINE and not pending:
             self._close(source)
             return
+        if data.endswith(b"\n") and not pending:
+            self._lines(source, data, self._line_head(source, now_ns))
+            return
         first = data.find(b"\n")
         if first < 0:
             pending += data
         else:
-            head = format_time(now_ns) + source.mark
+            head = self._line_head(source, now_ns)
             if pending:
                 pending += data[:first]
                 self._cut(source, head)
@@ -201,7 +203,13 @@ class LogCollector:
                 self._lines(source, data[first:last], head)
             pending += data[last:]
         if len(pending) >= LINE_BYTES_MAX + len(SENTINEL):
-            self._cut(source, format_time(now_ns) + source.mark)
+            self._cut(source, self._line_head(source, now_ns))
+
+    def _line_head(self, source: _Stream, now_ns: int) -> str:
+        """What stands before the text of a line that comes now."""
+        if now_ns != self._time_ns:
+            self._time_ns, self._time = now_ns, format_time(now_ns)
+        return self._time + source.mark
 
     def take(self, now_ns: int, error: str | None = None) -> CollectedLog:
         """The next log: whole where `complete`, else what there is and a line that says so, or why (`error`)."""
@@ -225,7 +233,7 @@ class LogCollector:
                 text = bytes(source.pending).removesuffix(b"\r").removesuffix(SENTINEL)
                 source.pending.clear()
                 if text:
-                    self._pieces(source, text, format_time(now_ns) + source.mark)
+                    self._pieces(source, text, self._line_head(source, now_ns))
 
     def _lines(self, source: _Stream, block: bytes, head: str) -> None:
         """Take whole lines, their newlines included."""
@@ -245,9 +253,8 @@ class LogCollector:
         segment = self._segments[source.place]
         if segment.truncated:
             return
-        count = block.count(b"\n")
-        size = len(block) + count * (len(head) - 1)
-        if b"\r" not in block and len(block) <= LINE_BYTES_MAX and segment.size_bytes + size <= self._limit_bytes:
+        size = len(block) + block.count(b"\n") * (len(head) - 1)
+        if len(block) <= LINE_BYTES_MAX and segment.size_bytes + size <= self._limit_bytes and b"\r" not in block:
             try:
                 text = str(block, "utf-8")
             except UnicodeDecodeError:
