@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# Property tests draw the same examples on every run, and a slow machine fails none of them. To look further afield:
-# HYPOTHESIS_PROFILE=explore
+# Property tests draw the same examples on every run, and a slow machine fails none of them. Who wants to look further
+# afield sets HYPOTHESIS_PROFILE to explore.
 settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
 settings.register_profile("explore", deadline=None, print_blob=True, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))

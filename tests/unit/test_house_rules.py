@@ -20,7 +20,9 @@ FUNCTION_LINES_MAX = 60
 MODULE_LINES_MAX = 400
 FILE_BYTES_MAX = 1_000_000
 
-LONGER: dict[str, str] = {}
+LONGER = {
+    "invoker/commands/dev.py:dev": "a table: each option with its help, from which the command line is made",
+}
 """Modules and functions (`path` or `path:name`) that may be longer, each with its reason."""
 
 NOT_OURS = {".git", ".venv", ".state", ".hypothesis", "build", "dist", "node_modules", "__pycache__", ".invoker"}
