@@ -5,11 +5,11 @@ stands alone (standard library, Python 3.9 or newer), for it is copied into imag
 anything: what the function prints is its log, how it fails is an answer, and only its own exit ends this process.
 
 A thread for each connection reads and answers; the function itself runs in the main thread, where Python allows
-everything (signals, for one). With __OW_ALLOW_CONCURRENT=true each run stays in its connection's thread instead, and
-they overlap.
+everything (signals, for one). With __OW_ALLOW_CONCURRENT=true a run that comes while another is under way is not
+refused, but done in its connection's thread.
 
-Usage: server.py [--port PORT | --socket PATH] [--watch-stdin]
-By default it listens on TCP port 8080 of every interface; with --watch-stdin it ends when its standard input does.
+Usage: server.py [--port PORT | --socket PATH | --fd N] [--watch-stdin]
+Default is TCP port 8080 of every interface; N is a listening socket. With --watch-stdin it ends when its stdin does.
 
 What few functions need (asyncio, zipfile) is imported where it is used: each module is time of every cold start.
 """
@@ -41,8 +41,6 @@ RECEIVE_BYTES = 65_536
 BACKLOG = 128
 
 REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 411: "Length Required", 413: "Too Long", 502: "Bad Gateway"}
-
-RUNS_ALREADY = "This container runs another activation of the function; it takes one at a time."
 
 
 class Answer(NamedTuple):
@@ -158,10 +156,10 @@ class Runtime:
         return self._answer(path, request, in_main)  # pyright: ignore[reportUnknownArgumentType] - JSON's keys are strings
 
     def _answer(self, path: str, request: dict[str, Any], in_main: Callable[[Callable[[], Answer]], Answer]) -> Answer:
-        if path == "/run" and self.concurrent and self._function is not None:
-            return self.run(request)
         if not self._busy.acquire(blocking=False):
-            return error(403, RUNS_ALREADY)
+            if self.concurrent and path == "/run":
+                return self.run(request)
+            return error(403, "This container runs another activation of the function; it takes one at a time.")
         try:
             return in_main(lambda: self.init(request) if path == "/init" else self.run(request))
         finally:
@@ -189,9 +187,7 @@ class Runtime:
         function = self._function
         if function is None:
             return error(403, "The function is not initialized yet.")
-        for key, text in request.items():
-            if key != "value" and isinstance(text, str):
-                os.environ["__OW_" + key.upper()] = text
+        os.environ.update({f"__OW_{key.upper()}": text for key, text in request.items() if isinstance(text, str)})
         try:
             answer = result(function.run(request.get("value", {})))
         except SystemExit as ended:
@@ -313,11 +309,9 @@ def receive(connection: socket.socket, received: bytes) -> tuple[str, bool, byte
     if len(words) != 3 or not words[2].startswith("HTTP/1."):
         raise RefusedError(400, "The request is no HTTP/1.")
     headers = {name.strip().lower(): text.strip() for name, _, text in (line.partition(":") for line in lines)}
-    if "transfer-encoding" in headers:
-        raise RefusedError(411, "The request needs a Content-Length.")
     length = headers.get("content-length", "0")
-    if not (length.isascii() and length.isdigit()) or len(length) > 12:
-        raise RefusedError(400, "The Content-Length is no number.")
+    if "transfer-encoding" in headers or not (length.isascii() and length.isdigit()) or len(length) > 12:
+        raise RefusedError(411, "The request needs a Content-Length.")
     if int(length) > BODY_BYTES_MAX:
         raise RefusedError(413, f"The request is longer than {BODY_BYTES_MAX} bytes.")
     body, behind = receive_body(connection, received[end + 4 :], int(length))
@@ -345,8 +339,6 @@ def accept(listener: socket.socket, runtime: Runtime, main_thread: MainThread) -
     """Give each connection a thread of its own."""
     while True:
         connection, _ = listener.accept()
-        if connection.family != socket.AF_UNIX:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         threading.Thread(target=serve_connection, args=(connection, runtime, main_thread), daemon=True).start()
 
 
@@ -363,12 +355,19 @@ def end(signal_number: int, _frame: object) -> NoReturn:
     os._exit(128 + signal_number)
 
 
-def listen(path: str | None, port: int) -> socket.socket:
-    """A listening socket: at `path`, or on TCP `port` of every interface."""
-    if path is None:
-        return socket.create_server(("0.0.0.0", port), backlog=BACKLOG)  # noqa: S104 - in a container, alone there
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(path)
+def listen() -> socket.socket:
+    """The listening socket that the command line asks for."""
+    descriptor, path = option("--fd"), option("--socket")
+    if descriptor is not None:
+        listener = socket.socket(fileno=int(descriptor))
+        listener.set_inheritable(False)
+    elif path is not None:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(path)
+    else:
+        address = ("0.0.0.0", int(option("--port") or 8080))  # noqa: S104 - alone in its container
+        listener = socket.create_server(address)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # for its connections
     listener.listen(BACKLOG)
     return listener
 
@@ -391,7 +390,7 @@ def main() -> None:
         sys.set_int_max_str_digits(0)  # numbers pass whatever their length
     concurrent = os.environ.get("__OW_ALLOW_CONCURRENT", "").lower() == "true"
     main_thread = MainThread()
-    work = (listen(option("--socket"), int(option("--port") or 8080)), Runtime(concurrent=concurrent), main_thread)
+    work = (listen(), Runtime(concurrent=concurrent), main_thread)
     threading.Thread(target=accept, args=work, daemon=True).start()
     main_thread.serve()
 
