@@ -107,6 +107,13 @@ class FileDoor:
 _ANY_MEMORY_MB = 1_048_576
 
 
+class Activation(msgspec.Struct):
+    """An activation that ended: its record (contract, section 7), and how it came about (section 16), both raw JSON."""
+
+    record: msgspec.Raw = msgspec.field(name="activation")
+    facts: msgspec.Raw
+
+
 class Client:
     """What a developer asks. Names of actions are `namespace/[package/]name`; bodies are JSON as bytes.
 
@@ -137,15 +144,22 @@ class Client:
         """A namespace's actions."""
         return self._ask("GET", f"{API}/namespaces/{quote(namespace)}/actions", {"limit": limit, "skip": skip})
 
-    def invoke(self, action: str, parameters: bytes, *, blocking: bool) -> tuple[bool, bytes]:
-        """Run an action: (True, its record), or (False, `{"activationId": ...}`) where it isn't awaited any more."""
-        query = "blocking=true" if blocking else ""
-        status, body = self._door.ask("POST", _path(action), query, parameters)
+    def invoke(self, action: str, parameters: bytes) -> Activation | str:
+        """Run an action and wait for its end; its id where it takes longer than the door waits."""
+        status, body = self._door.ask("POST", _path(action), "blocking=true&facts=true", parameters)
         if status == 202:
-            return False, body
-        if not _is_record(body):
+            return _decode_accepted(body).activation_id
+        try:
+            return msgspec.json.decode(body, type=Activation)
+        except msgspec.MsgspecError:
+            raise _refusal(status, body) from None
+
+    def begin(self, action: str, parameters: bytes) -> str:
+        """Run an action without waiting; its activation's id."""
+        status, body = self._door.ask("POST", _path(action), "", parameters)
+        if status != 202:
             raise _refusal(status, body)
-        return True, body
+        return _decode_accepted(body).activation_id
 
     def activation(self, namespace: str, activation_id: str, part: str = "") -> bytes:
         """An activation's record, or its part `logs`, `result` or `facts`."""
@@ -158,6 +172,10 @@ class Client:
         path = f"{API}/namespaces/{quote(namespace)}/activations"
         return self._ask("GET", path, {"limit": limit, "skip": skip, **query})
 
+    def pool(self) -> bytes:
+        """The pool as it is now."""
+        return self._ask("GET", "/debug/pool")
+
     def _ask(self, method: str, path: str, query: Mapping[str, Any] | None = None, body: bytes = b"") -> bytes:
         status, answer = self._door.ask(method, path, urlencode(query or {}), body)
         if status != 200:
@@ -169,17 +187,11 @@ class _Error(msgspec.Struct):
     error: str
 
 
-class _RecordHead(msgspec.Struct):
-    response: msgspec.Raw
+class _Accepted(msgspec.Struct):
     activation_id: str = msgspec.field(name="activationId")
 
 
-def _is_record(body: bytes) -> bool:
-    try:
-        msgspec.json.decode(body, type=_RecordHead)
-    except msgspec.MsgspecError:
-        return False
-    return True
+_decode_accepted = msgspec.json.Decoder(_Accepted).decode
 
 
 def _refusal(status: int, body: bytes) -> Refused:

@@ -192,7 +192,7 @@ def docker(*, required: bool, environ: Mapping[str, str] = os.environ) -> Findin
         mend = "install and start it (Debian: apt-get install docker.io); --engine process needs none"
         return Finding("Docker", unwell, f"no daemon answers at {path}: {problem}", mend)
     api = str(version.get("ApiVersion", "0.0"))
-    runtimes = ", ".join(sorted(name for name in info.get("Runtimes") or {} if not name.startswith("io.")))
+    runtimes = ", ".join(name for name in sorted(map(str, info.get("Runtimes") or ())) if not name.startswith("io."))
     found = (
         f"{version.get('Version', '?')}, API {api}, control groups v{info.get('CgroupVersion', '?')} "
         f"({info.get('CgroupDriver', '?')}), runtimes {runtimes}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from cyclopts import Parameter
@@ -51,27 +51,30 @@ def invoke(
     """
     given = _from_file(params_file) if params_file is not None else {}
     given.update(parameters.parse(param or ()))
+    body = msgspec.json.encode(given)
     with ExitStack() as stack:
         client = _client(target or Target(), stack, blocking=blocking)
-        awaited, answer = client.invoke(name, msgspec.json.encode(given), blocking=blocking)
-        activation_id: str = msgspec.json.decode(answer)["activationId"]
-        if not awaited:
-            if blocking:
-                sys.stderr.write("it still runs; ask for it later: invoker activation get ID\n")
-            present.say(present.pretty(answer) if json else activation_id)
-            return ExitCode.OK
-        record = msgspec.json.decode(answer)
-        status: int = record["response"]["statusCode"]
-        if result:
-            present.say(present.pretty(bytes(_result(answer))))
-        elif json:
-            present.say(present.pretty(answer))
-        else:
-            facts = msgspec.json.decode(client.activation(record["namespace"], activation_id, "facts"))
-            where = present.console()
-            for each in present.activation(record, facts):
-                where.print(each)
-        return present.STATUS_EXIT_CODES[status]
+        if not blocking:
+            return _id_only(client.begin(name, body), json=json)
+        activation = client.invoke(name, body)
+        if isinstance(activation, str):
+            sys.stderr.write(f"it still runs; ask for it later: invoker activation get {activation}\n")
+            return _id_only(activation, json=json)
+    record: dict[str, Any] = msgspec.json.decode(activation.record)
+    if result:
+        present.say(present.pretty(bytes(_result(activation.record))))
+    elif json:
+        present.say(present.pretty(bytes(activation.record)))
+    else:
+        where = present.console()
+        for each in present.activation(record, msgspec.json.decode(activation.facts)):
+            where.print(each)
+    return present.STATUS_EXIT_CODES[record["response"]["statusCode"]]
+
+
+def _id_only(activation_id: str, *, json: bool) -> int:
+    present.say(present.pretty(msgspec.json.encode({"activationId": activation_id})) if json else activation_id)
+    return ExitCode.OK
 
 
 def _client(target: Target, stack: ExitStack, *, blocking: bool) -> Client:
@@ -95,7 +98,7 @@ class _Record(msgspec.Struct):
     response: _Response
 
 
-def _result(record: bytes) -> msgspec.Raw:
+def _result(record: msgspec.Raw) -> msgspec.Raw:
     """A record's result, numbers as they were written."""
     return msgspec.json.decode(record, type=_Record).response.result
 

@@ -1,14 +1,16 @@
 """◆ The developer's door: OpenWhisk's own REST interface, as far as one invoker needs it, so that habits carry over.
 
-It plays the controller: it keeps actions, makes activation messages, hands them to the intake that `/invoke` uses, and
-stores the record of a blocking activation, as a controller does (contract, section 7). There are no users: whoever
-reaches it may run code, so it belongs on loopback, and it answers nobody who came by another name or from another web
-site's page.
+It plays the controller: it keeps actions, makes activation messages and hands them to the intake that `/invoke` uses.
+There are no users: whoever reaches it may run code, so it belongs on loopback, and it answers nobody who came by
+another name or from another web site's page.
 
     GET                 /api/v1/
     GET                 /api/v1/namespaces/{ns}/actions
     GET PUT DELETE POST /api/v1/namespaces/{ns}/actions/[{package}/]{name}
     GET                 /api/v1/namespaces/{ns}/activations[/{id}[/logs|/result|/facts]]
+
+Ours, beside OpenWhisk's: `facts`, the log line's fields, which tell how an activation came about; `?facts=true` on an
+invocation answers `{"activation": ..., "facts": ...}`.
 """
 
 from __future__ import annotations
@@ -53,7 +55,8 @@ class Invoked(msgspec.Struct, frozen=True):
 
 
 Invoke: TypeAlias = Callable[[bytes], Awaitable[Invoked]]
-"""Take an activation message (contract, section 3) and see it through. Raises CallerFault where it can't be used."""
+"""Take an activation message (contract, section 3) and see it through, its record stored, a blocking one's too, for
+there is no controller to do it. Raises CallerFault where the message can't be used."""
 
 
 class DevInfo(msgspec.Struct, frozen=True):
@@ -80,11 +83,6 @@ class _Record(msgspec.Struct):
     logs: msgspec.Raw
 
 
-class _Head(msgspec.Struct):
-    namespace: str
-    activation_id: str = msgspec.field(name="activationId")
-
-
 class _Completion(msgspec.Struct):
     response: msgspec.Raw
 
@@ -107,7 +105,6 @@ class _ExecSummary(msgspec.Struct):
 
 
 _decode_completion = msgspec.json.Decoder(_Completion).decode
-_decode_head = msgspec.json.Decoder(_Head).decode
 _decode_record = msgspec.json.Decoder(_Record).decode
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -131,7 +128,7 @@ class DevApi:
         self._blocking_wait_max_s = blocking_wait_max_s
         self._invocations_max = invocations_max
         self._now_ms = now_ms
-        self._under_way: set[asyncio.Task[bytes]] = set()
+        self._under_way: set[asyncio.Future[Invoked]] = set()
 
     def register(self, router: Router) -> None:
         """Add the routes."""
@@ -240,7 +237,7 @@ class DevApi:
         )
         if len(self._under_way) >= self._invocations_max:
             raise Refusal(429, f"{self._invocations_max} activations are under way: wait for some to end")
-        task = asyncio.create_task(self._see_through(message, blocking=blocking), name=f"activation {activation_id}")
+        task = asyncio.ensure_future(self._invoke(message))
         self._under_way.add(task)
         task.add_done_callback(self._settle)
         accepted = msgspec.json.encode({"activationId": activation_id})
@@ -249,22 +246,16 @@ class DevApi:
         done, _ = await asyncio.wait((task,), timeout=self._blocking_wait_max_s)
         if not done:
             return 202, accepted
-        record = task.result()
+        invoked = task.result()
+        record = _decode_completion(invoked.completion).response
         response = _decode_record(record).response
-        body = bytes(response.result) if query.flag("result") else record
+        if query.flag("facts"):
+            body = msgspec.json.encode({"activation": record, "facts": invoked.facts})
+        else:
+            body = bytes(response.result if query.flag("result") else record)
         return _STATUS_OF_RECORD.get(response.status, 500), body
 
-    async def _see_through(self, message: bytes, *, blocking: bool) -> bytes:
-        """The record of a blocking activation, stored as a controller would; storing it twice is storing it once."""
-        invoked = await self._invoke(message)
-        if not blocking:
-            return b""
-        record = bytes(_decode_completion(invoked.completion).response)
-        head = _decode_head(record)
-        await self._store.put(f"{head.namespace}/{head.activation_id}", record, invoked.facts)
-        return record
-
-    def _settle(self, task: asyncio.Task[bytes]) -> None:
+    def _settle(self, task: asyncio.Future[Invoked]) -> None:
         self._under_way.discard(task)
         if not task.cancelled():
             task.exception()  # a blocking caller was told; to others the missing record tells

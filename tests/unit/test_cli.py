@@ -96,6 +96,7 @@ class Running:
     async def _serve(self) -> None:
         claim = dev_file.claim(self.data_dir)
         async with SqliteStore(self.data_dir / dev_file.STORE_NAME) as store:
+            self._store = store
             router = Router()
             info = DevInfo("", "made up", {}, "default", ("python:3", "nodejs:default"), 512)
             api = DevApi(store, self._invoke, lambda: info)
@@ -123,6 +124,7 @@ class Running:
             "annotations": [{"key": "path", "value": f"{told['action']['path']}/{told['action']['name']}"}],
             "response": {"statusCode": self.status, "result": {"said": "[red]hello[/red]"}, "size": 1},
         }
+        await self._store.put(f"guest/{told['activationId']}", msgspec.json.encode(record), self.facts)
         completion = {"transid": told["transid"], "response": record, "isSystemError": False}
         return Invoked(msgspec.json.encode(completion), self.facts)
 

@@ -23,7 +23,7 @@ INFO = DevInfo("http://127.0.0.1:1", "fake", {"isolation": "none"}, "default", (
 
 
 class Intake:
-    """Stands for the invoker: keeps the messages, stores as it would, answers with the status it is told."""
+    """Stands for the invoker: keeps the messages, stores and answers a record of the status it is told."""
 
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
@@ -53,8 +53,7 @@ class Intake:
         }
         completion = {"transid": told["transid"], "response": record, "isSystemError": self.status == 3}
         facts: dict[str, object] = {"containerType": "warm", "unpauseTime": 0.2}
-        if not told["blocking"]:
-            await self._store.put(f"guest/{told['activationId']}", msgspec.json.encode(record), facts)
+        await self._store.put(f"guest/{told['activationId']}", msgspec.json.encode(record), facts)
         return Invoked(msgspec.json.encode(completion), facts)
 
 
@@ -320,14 +319,19 @@ async def test_the_client_says_what_the_door_said(lab: Lab) -> None:
             client.put("guest/hello", PYTHON, overwrite=False)
         assert refused.value.status == 409
         assert msgspec.json.decode(client.get("guest/hello", code=False))["_rev"] == revision
-        awaited, record = client.invoke("guest/hello", b"{}", blocking=True)
-        assert awaited
+        activation = client.invoke("guest/hello", b"{}")
+        assert not isinstance(activation, str)
+        record = bytes(activation.record)
         activation_id = msgspec.json.decode(record.replace(b"1e400", b"0"))["activationId"]
         assert client.activation("guest", activation_id) == record
+        assert client.activation("guest", activation_id, "facts") == bytes(activation.facts)
         assert len(msgspec.json.decode(client.activations("guest", limit=5, skip=0, name="hello"))) == 1
+        assert len(client.begin("guest/hello", b"")) == 32
         client.delete("guest/hello")
         with pytest.raises(Refused, match="no action"):
-            client.invoke("guest/hello", b"{}", blocking=True)
+            client.invoke("guest/hello", b"{}")
+        with pytest.raises(Refused, match="no action"):
+            client.begin("guest/hello", b"{}")
 
     await asyncio.to_thread(talk)
 
@@ -348,7 +352,7 @@ def test_the_files_answer_as_a_running_invoker_does(tmp_path: Path) -> None:
     put = msgspec.json.decode(client.put("guest/hello", PYTHON, overwrite=True))
     assert msgspec.json.decode(client.actions("guest", limit=5, skip=0))[0]["_rev"] == put["_rev"]
     with pytest.raises(Refused, match="no invoker runs"):
-        client.invoke("guest/hello", b"{}", blocking=True)
+        client.invoke("guest/hello", b"{}")
     client.delete("guest/hello")
     with pytest.raises(Refused, match="no action guest/hello"):
         client.get("guest/hello", code=True)
