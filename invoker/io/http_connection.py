@@ -13,7 +13,7 @@ from typing import Literal, cast
 
 import httptools
 
-from invoker.io.http_messages import JSON, Exchange, Heads, Refusal, Request, error_body, framing
+from invoker.io.http_messages import JSON, PLAIN, SPECIAL_FIELDS, Exchange, Refusal, Request, error_body, frame
 from invoker.io.http_shared import Shared
 
 NEVER_S = float("inf")
@@ -31,9 +31,9 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_accounted_bytes", "_body", "_body_bytes", "_chunked", "_closing", "_continue", "_deadline_s", "_ended",
-        "_exchange", "_fed_bytes", "_field_count", "_fields", "_held", "_http10", "_parser", "_phase", "_pumping",
-        "_queue", "_reading_paused", "_refusal", "_target", "_timer", "_timer_s", "_tls", "_upgrade", "_waiting",
+        "_accounted_bytes", "_body", "_body_bytes", "_closing", "_continue", "_deadline_s", "_ended", "_exchange",
+        "_fed_bytes", "_fields", "_framing", "_head", "_held", "_parser", "_phase", "_pumping", "_queue",
+        "_reading_paused", "_refusal", "_repeated", "_target", "_timer", "_timer_s", "_tls", "_waiting",
         "_write_paused", "shared", "transport",
     )  # fmt: skip
 
@@ -51,7 +51,10 @@ class Connection(asyncio.Protocol):
         self._pumping = self._reading_paused = self._write_paused = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = self._deadline_s = NEVER_S
-        self._fed_bytes = self._accounted_bytes = 0
+        self._fields: dict[bytes, bytes] = {}  # of the head, or the trailers, that is coming in
+        self._head: dict[bytes, bytes] = self._fields
+        self._body: list[bytes] = []
+        self._accounted_bytes = 0
         self._reset_message()
 
     # -- called by the transport ---------------------------------------------------------------------------------------
@@ -111,18 +114,6 @@ class Connection(asyncio.Protocol):
         self.shared.connections.discard(self)
         self.shared.on_change()
 
-    @property
-    def gone(self) -> bool:
-        return self.transport is None
-
-    @property
-    def draining(self) -> bool:
-        return self.shared.draining
-
-    @property
-    def heads(self) -> Heads:
-        return self.shared.heads
-
     # -- called by the exchange and the server -------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
@@ -161,38 +152,31 @@ class Connection(asyncio.Protocol):
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._phase == "body":  # a trailer; nobody asked for it
-            return
-        self._field_count += 1
-        if self._field_count > self.shared.limits.head_fields:
-            raise Refusal(431, f"the head has more than {self.shared.limits.head_fields} fields; send fewer")
         name = name.lower()
         fields = self._fields
         if name in fields:
-            if name == b"host":
-                raise Refusal(400, "there are two Host fields; send one")
-            value = fields[name] + b", " + value
+            value = self._joined(name, value)
         fields[name] = value
 
     def on_headers_complete(self) -> None:
-        limits = self.shared.limits
-        fields = self._fields
+        parser, limits = self._parser, self.shared.limits
         self._phase = "body"
+        self._head = fields = self._fields
+        self._fields = {}  # for trailers, which nobody asked for, and for the next message
+        if len(fields) > limits.head_fields:
+            raise self._too_many_fields()
         if self._fed_bytes > limits.head_bytes:  # an upper bound was passed: count exactly
             exact = len(self._target) + sum(len(name) + len(value) + 4 for name, value in fields.items())
             if exact > limits.head_bytes:
                 raise self._head_too_large()
         self._fed_bytes = 0
-        parser = self._parser
-        if parser is not None:
-            self._http10, self._chunked, self._continue, self._upgrade = framing(
-                parser.get_http_version(), fields, parser.should_upgrade()
-            )
-        if b"content-length" in fields:
-            if int(fields[b"content-length"]) > limits.body_bytes:
-                raise self._body_too_large()
-        elif not self._chunked:
-            self._continue = False
+        length = fields.get(b"content-length")
+        version = parser.get_http_version() if parser is not None else ""
+        if version != "1.1" or b"host" not in fields or not SPECIAL_FIELDS.isdisjoint(fields):
+            self._framing = framing = frame(version, fields)
+            self._continue = framing.expects_continue and (framing.chunked or length is not None)
+        if length is not None and int(length) > limits.body_bytes:
+            raise self._body_too_large()
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
@@ -202,30 +186,42 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._phase = "between"
-        parser, transport = self._parser, self.transport
+        parser, transport, queue = self._parser, self.transport, self._queue
         if parser is None or transport is None:
             return
-        if len(self._queue) < self.shared.limits.pipelined_requests:
+        limit = self.shared.limits.pipelined_requests
+        if len(queue) < limit:
             method = parser.get_method().decode("latin-1")
-            body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-            last = self.shared.limits.pipelined_requests == len(self._queue) + 1
-            keep_alive = parser.should_keep_alive() and not (self._http10 or self._upgrade or last)
-            exchange = Exchange(self, head_only=method == "HEAD", http10=self._http10, keep_alive=keep_alive)
-            self._queue.append((Request(method, self._target, self._fields, body, transport), exchange))
+            body = self._body.pop() if len(self._body) == 1 else b"".join(self._body)
+            http10 = self._framing.http10
+            keep_alive = parser.should_keep_alive() and not http10 and len(queue) + 1 < limit
+            exchange = Exchange(self, method == "HEAD", http10, keep_alive)
+            queue.append((Request(method, self._target, self._head, body, transport), exchange))
         self._reset_message()
-        self._fed_bytes = 0
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _reset_message(self) -> None:
-        self.shared.receiving_bytes -= self._accounted_bytes
-        self._accounted_bytes = 0
         self._target = b""
-        self._fields: dict[bytes, bytes] = {}
-        self._field_count = 0
-        self._body: list[bytes] = []
-        self._body_bytes = 0
-        self._chunked = self._continue = self._http10 = self._upgrade = False
+        self._body.clear()
+        self._body_bytes = self._fed_bytes = self._repeated = 0
+        self._framing = PLAIN
+        self._continue = False
+        if self._accounted_bytes:
+            self.shared.receiving_bytes -= self._accounted_bytes
+            self._accounted_bytes = 0
+
+    def _joined(self, name: bytes, value: bytes) -> bytes:
+        """A field that was there before; each costs a copy, so their number is bounded as they come."""
+        if name == b"host":
+            raise Refusal(400, "there are two Host fields; send one")
+        self._repeated += 1
+        if self._repeated > self.shared.limits.head_fields:
+            raise self._too_many_fields()
+        return self._fields[name] + b", " + value
+
+    def _too_many_fields(self) -> Refusal:
+        return Refusal(431, f"the head has more than {self.shared.limits.head_fields} fields; send fewer")
 
     def _parse(self, data: bytes) -> None:
         """Feed the parser; whole requests go to the queue, the first mistake to `_refusal`."""
@@ -236,7 +232,7 @@ class Connection(asyncio.Protocol):
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            pass  # nothing is offered to upgrade to: the request is answered in HTTP/1.1, the rest dropped
+            self._ended = True  # nothing is offered to upgrade to: answered in HTTP/1.1, then closed
         except httptools.HttpParserCallbackError as error:
             if not isinstance(error.__context__, Refusal):
                 raise
@@ -253,7 +249,7 @@ class Connection(asyncio.Protocol):
             if self._fed_bytes > limits.head_bytes:
                 self._refusal = self._head_too_large()
             return
-        if self._chunked and self._fed_bytes > limits.head_bytes + CHUNK_OVERHEAD * self._body_bytes:
+        if self._framing.chunked and self._fed_bytes > limits.head_bytes + CHUNK_OVERHEAD * self._body_bytes:
             self._refusal = Refusal(400, "the body's chunks carry too little; send larger ones, without extensions")
             return
         shared.receiving_bytes += self._body_bytes - self._accounted_bytes
@@ -329,7 +325,7 @@ class Connection(asyncio.Protocol):
         """Answer a mistake, then read and drop for a moment: closing on unread bytes would reset the answer away."""
         self.shared.on_refused(refusal.status)
         body = error_body(refusal.text)
-        head = self.heads.get(refusal.status, JSON)
+        head = self.shared.heads.get(refusal.status, JSON)
         self.write(head + b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
         self._closing = True
         transport = self.transport

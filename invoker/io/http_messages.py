@@ -10,9 +10,12 @@ import time
 from collections.abc import Iterable
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import msgspec
+
+if TYPE_CHECKING:
+    from invoker.io.http_shared import Shared
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
@@ -23,20 +26,8 @@ REASONS = {status.value: status.phrase for status in HTTPStatus}
 class Wire(Protocol):
     """What an exchange needs of its connection."""
 
-    @property
-    def gone(self) -> bool:
-        """The peer is known to have left."""
-        ...
-
-    @property
-    def draining(self) -> bool:
-        """The listener is about to close, so no connection is kept."""
-        ...
-
-    @property
-    def heads(self) -> Heads:
-        """The listener's response heads."""
-        ...
+    shared: Shared
+    transport: asyncio.Transport | None
 
     def write(self, data: bytes) -> None:
         """Send, or drop where the peer has gone."""
@@ -66,10 +57,14 @@ class Framing(NamedTuple):
     http10: bool
     chunked: bool
     expects_continue: bool
-    upgrade: bool
 
 
-def framing(version: str, fields: dict[bytes, bytes], upgrade: bool) -> Framing:
+PLAIN = Framing(http10=False, chunked=False, expects_continue=False)
+SPECIAL_FIELDS = frozenset({b"transfer-encoding", b"upgrade", b"expect"})
+"""A head of HTTP/1.1 with a Host and none of these is framed PLAIN; all others are for `frame` to judge."""
+
+
+def frame(version: str, fields: dict[bytes, bytes]) -> Framing:
     """Refuse what the parser lets through and another parser on the way might have read differently.
 
     `fields` by lower-case name. Raises Refusal.
@@ -85,12 +80,13 @@ def framing(version: str, fields: dict[bytes, bytes], upgrade: bool) -> Framing:
             raise Refusal(400, "HTTP/1.0 has no Transfer-Encoding; send a Content-Length")
         if coding.strip().lower() != b"chunked":
             raise Refusal(501, "the only transfer coding taken is chunked; send the body plain")
-    if upgrade and (coding is not None or b"content-length" in fields):  # the parser would leave the body unread
+    has_body = coding is not None or b"content-length" in fields
+    if has_body and b"upgrade" in fields:  # the parser would leave the body unread
         raise Refusal(501, "a request with a body can't ask for an upgrade; send it without the Upgrade field")
     expectation = None if http10 else fields.get(b"expect")
     if expectation is not None and expectation.strip().lower() != b"100-continue":
         raise Refusal(417, "the only expectation met is 100-continue")
-    return Framing(http10, coding is not None, expectation is not None, upgrade)
+    return Framing(http10, coding is not None, expectation is not None)
 
 
 class Request:
@@ -161,7 +157,7 @@ class Exchange:
 
     __slots__ = ("_begun", "_connection", "_done", "_head_only", "_http10", "_keep_alive")
 
-    def __init__(self, connection: Wire, *, head_only: bool, http10: bool, keep_alive: bool) -> None:
+    def __init__(self, connection: Wire, head_only: bool, http10: bool, keep_alive: bool) -> None:
         self._connection = connection
         self._head_only = head_only
         self._http10 = http10
@@ -172,7 +168,7 @@ class Exchange:
     @property
     def gone(self) -> bool:
         """The peer is known to have left."""
-        return self._connection.gone
+        return self._connection.transport is None
 
     @property
     def begun(self) -> bool:
@@ -194,7 +190,7 @@ class Exchange:
             raise RuntimeError("begin: the head was sent already")
         self._begun = True
         connection = self._connection
-        head = connection.heads.get(status, content_type)
+        head = connection.shared.heads.get(status, content_type)
         if self._http10:  # no chunks there: the end of the connection is the end of the body
             connection.write(head + b"Connection: close\r\n\r\n")
         elif self._closes():
@@ -226,7 +222,7 @@ class Exchange:
         if self._begun or self._done:
             raise RuntimeError("respond: an answer was sent already")
         self._begun = self._done = True
-        head = self._connection.heads.get(status, content_type)
+        head = self._connection.shared.heads.get(status, content_type)
         fields = "".join(f"{name}: {value}\r\n" for name, value in headers)
         if self._closes():
             fields += "Connection: close\r\n"
@@ -245,7 +241,7 @@ class Exchange:
             self.respond(500, error_body("the request could not be served; see the invoker's log"), JSON)
 
     def _closes(self) -> bool:
-        if self._connection.draining:
+        if self._connection.shared.draining:
             self._keep_alive = False
         return not self._keep_alive
 
