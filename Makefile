@@ -47,6 +47,10 @@ format: $(dev_stamp) ## let ruff lay out the code and mend what it can
 	@$(bin)/ruff format .
 	@$(bin)/ruff check --fix .
 
+.PHONY: picture
+picture: $(dev_stamp) ## draw docs/container-life.svg from the table of transitions
+	@$(bin)/python scripts/draw_container_life.py
+
 .PHONY: lock
 lock: $(dev_stamp) ## choose versions anew: writes constraints.txt
 	@scripts/lock
