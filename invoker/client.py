@@ -93,10 +93,10 @@ class FileDoor:
         return asyncio.run(self._ask(method, path, query, body))
 
     async def _ask(self, method: str, path: str, query: str, body: bytes) -> tuple[int, bytes]:
-        from invoker.io.dev_api import DevApi, DevInfo, Invoked
+        from invoker.io.dev_api import DevApi, DevInfo
         from invoker.io.sqlite_store import SqliteStore
 
-        async def nobody(_message: bytes) -> Invoked:
+        async def nobody(_message: bytes) -> bytes:
             raise PlatformFault("no invoker runs that could run the action")
 
         info = DevInfo(str(self._store.parent), "none", {}, "none", (), _ANY_MEMORY_MB)

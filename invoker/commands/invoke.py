@@ -69,7 +69,8 @@ def invoke(
         where = present.console()
         for each in present.activation(record, msgspec.json.decode(activation.facts)):
             where.print(each)
-    return present.STATUS_EXIT_CODES[record["response"]["statusCode"]]
+    status: int = record["response"]["statusCode"]
+    return present.STATUS_EXIT_CODES[status]
 
 
 def _id_only(activation_id: str, *, json: bool) -> int:

@@ -47,16 +47,12 @@ _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _STATUS_OF_RECORD = {0: 200, 1: 502, 2: 502, 3: 500}
 
 
-class Invoked(msgspec.Struct, frozen=True):
-    """What came of an activation: the completion message (contract, section 6), the log line's fields (section 16)."""
+Invoke: TypeAlias = Callable[[bytes], Awaitable[bytes]]
+"""Take an activation message (contract, section 3), see it through, and return the completion message (section 6).
 
-    completion: bytes
-    facts: dict[str, object]
-
-
-Invoke: TypeAlias = Callable[[bytes], Awaitable[Invoked]]
-"""Take an activation message (contract, section 3) and see it through, its record stored, a blocking one's too, for
-there is no controller to do it. Raises CallerFault where the message can't be used."""
+By then the record is in the store, a blocking one's too, for there is no controller to keep it. Raises CallerFault where
+the message can't be used.
+"""
 
 
 class DevInfo(msgspec.Struct, frozen=True):
@@ -128,7 +124,7 @@ class DevApi:
         self._blocking_wait_max_s = blocking_wait_max_s
         self._invocations_max = invocations_max
         self._now_ms = now_ms
-        self._under_way: set[asyncio.Future[Invoked]] = set()
+        self._under_way: set[asyncio.Future[bytes]] = set()
 
     def register(self, router: Router) -> None:
         """Add the routes."""
@@ -246,16 +242,23 @@ class DevApi:
         done, _ = await asyncio.wait((task,), timeout=self._blocking_wait_max_s)
         if not done:
             return 202, accepted
-        invoked = task.result()
-        record = _decode_completion(invoked.completion).response
+        record = _decode_completion(task.result()).response
         response = _decode_record(record).response
         if query.flag("facts"):
-            body = msgspec.json.encode({"activation": record, "facts": invoked.facts})
+            body = msgspec.json.encode({"activation": record, "facts": await self._facts(path, activation_id)})
         else:
             body = bytes(response.result if query.flag("result") else record)
         return _STATUS_OF_RECORD.get(response.status, 500), body
 
-    def _settle(self, task: asyncio.Future[Invoked]) -> None:
+    async def _facts(self, path: str, activation_id: str) -> msgspec.Raw:
+        """How an activation that just ended came about; nothing where its record could not be stored."""
+        try:
+            stored = await self._store.record(path.partition("/")[0], activation_id)
+        except RecordNotFound:
+            return msgspec.Raw(b"{}")
+        return msgspec.Raw(stored.facts)
+
+    def _settle(self, task: asyncio.Future[bytes]) -> None:
         self._under_way.discard(task)
         if not task.cancelled():
             task.exception()  # a blocking caller was told; to others the missing record tells

@@ -24,7 +24,7 @@ from invoker.commands.target import DEFAULT_DATA_DIR, DEFAULT_URL, Target
 from invoker.config import DevSettings
 from invoker.errors import CallerFault
 from invoker.io import dev_file
-from invoker.io.dev_api import DevApi, DevInfo, Invoked
+from invoker.io.dev_api import DevApi, DevInfo
 from invoker.io.http_server import HttpServer, Router
 from invoker.io.sqlite_store import SqliteStore
 
@@ -111,7 +111,7 @@ class Running:
             await api.close()
         claim.release()
 
-    async def _invoke(self, message: bytes) -> Invoked:
+    async def _invoke(self, message: bytes) -> bytes:
         told = msgspec.json.decode(message)
         self.parameters.append(told["content"])
         record = {
@@ -126,7 +126,7 @@ class Running:
         }
         await self._store.put(f"guest/{told['activationId']}", msgspec.json.encode(record), self.facts)
         completion = {"transid": told["transid"], "response": record, "isSystemError": False}
-        return Invoked(msgspec.json.encode(completion), self.facts)
+        return msgspec.json.encode(completion)
 
 
 @pytest.fixture

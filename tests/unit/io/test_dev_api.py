@@ -13,7 +13,7 @@ import pytest
 
 from invoker.client import Client, Door, FileDoor, HttpDoor, Refused
 from invoker.errors import CallerFault
-from invoker.io.dev_api import DevApi, DevInfo, Invoked
+from invoker.io.dev_api import DevApi, DevInfo
 from invoker.io.http_server import HttpServer, Router
 from invoker.io.sqlite_store import SqliteStore
 
@@ -34,7 +34,7 @@ class Intake:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def __call__(self, message: bytes) -> Invoked:
+    async def __call__(self, message: bytes) -> bytes:
         self.raw.append(message)
         read = msgspec.json.decode(message, type=dict[str, msgspec.Raw])
         self.messages.append({key: value for key, value in read.items() if key != "content"})
@@ -54,7 +54,7 @@ class Intake:
         completion = {"transid": told["transid"], "response": record, "isSystemError": self.status == 3}
         facts: dict[str, object] = {"containerType": "warm", "unpauseTime": 0.2}
         await self._store.put(f"guest/{told['activationId']}", msgspec.json.encode(record), facts)
-        return Invoked(msgspec.json.encode(completion), facts)
+        return msgspec.json.encode(completion)
 
 
 class Lab:
