@@ -50,8 +50,8 @@ _STATUS_OF_RECORD = {0: 200, 1: 502, 2: 502, 3: 500}
 Invoke: TypeAlias = Callable[[bytes], Awaitable[bytes]]
 """Take an activation message (contract, section 3), see it through, and return the completion message (section 6).
 
-By then the record is in the store, a blocking one's too, for there is no controller to keep it. Raises CallerFault where
-the message can't be used.
+By then the record is in the store, a blocking one's too, for there is no controller to keep it. Raises CallerFault
+where the message can't be used.
 """
 
 
