@@ -1,0 +1,67 @@
+"""The Docker engine's lab: real containers of a real daemon, on a network of this run's own."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from invoker.io.docker_engine import DockerEngine
+from invoker.io.docker_settings import DockerSettings
+from invoker.ports import Container
+from tests.contract.engine.lab import LIMIT_S, LOST, MUTE, spec
+from tests.support import docker_images as images
+from tests.support.docker_fixtures import inspect, marked
+
+IMAGES = Path(__file__).parent / "images"
+_identities = itertools.count(1001)  # the fixtures count from 1
+
+
+class DockerLab:
+    """Implements Lab."""
+
+    name = "docker"
+
+    def __init__(self, request: pytest.FixtureRequest, stack: AsyncExitStack) -> None:
+        self._stack = stack
+        self._settings: Callable[..., DockerSettings] = request.getfixturevalue("docker_settings")
+        self._images: dict[str, str] = dict(request.getfixturevalue("docker_images"))
+        self.identities: list[int] = []
+        self._owner = self._settings().owner
+        for kind, directory in ((LOST, "lost"), (MUTE, "mute")):
+            self._images[kind] = images.build(
+                IMAGES / directory, base=images.base_image("python"), repository=directory
+            )
+
+    async def engine(self, *, ready_timeout_s: float = LIMIT_S, identity: int | None = None) -> DockerEngine:
+        engine = self._new(identity if identity is not None else next(_identities), ready_timeout_s)
+        await engine.open()
+        self._stack.push_async_callback(engine.close)
+        return engine
+
+    def image(self, kind: str) -> str:
+        return self._images.get(kind, "functions-invoker-test/there-is-none:such")
+
+    async def orphan(self) -> int:
+        """The engine is only closed after its container was removed by the one that the test opens."""
+        identity = next(_identities)
+        engine = await self.engine(identity=identity)
+        await engine.start(spec(self), lambda _: None)
+        return identity
+
+    def standing(self, identity: int) -> list[str]:
+        return marked(self._owner, identity)
+
+    async def kill(self, container: Container) -> None:
+        os.kill(inspect(container.id)["State"]["Pid"], signal.SIGKILL)
+
+    def _new(self, identity: int, ready_timeout_s: float) -> DockerEngine:
+        self.identities.append(identity)
+        prefix = f"lab{os.getpid()}-{identity}"
+        settings = self._settings(instance=identity, name_prefix=prefix, ready_timeout_s=ready_timeout_s)
+        return DockerEngine(settings)
