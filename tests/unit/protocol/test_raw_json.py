@@ -1,4 +1,4 @@
-"""Values that a JSON library would like to improve pass from the message to /init, /run and the record byte for byte."""
+"""Values that a JSON library would improve pass from the message to /init, /run and the record byte for byte."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_transaction_id_with_a_parent_is_echoed_as_it_was_written(value: str) 
 
 @awkward
 def test_an_annotation_of_the_document_keeps_its_value(value: str) -> None:
-    body = '{"namespace":"n","name":"a","exec":{"kind":"k"},"annotations":[{"key":"x","value":%s}]}' % value
+    body = f'{{"namespace":"n","name":"a","exec":{{"kind":"k"}},"annotations":[{{"key":"x","value":{value}}}]}}'
     assert decode_action(body.encode()).annotations == (("x", value.encode()),)
 
 
@@ -116,8 +116,23 @@ def test_each_is_json(value: str) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b" ", b"{", b"1 2", b'"\\ud83', b'"\\udzzz"', b'"\xff"', b'"\xed\xa0\xbd"', b"NaN", b"01", b'{"a":1,}']
-    + [b'"\\x"', b'"\n"', b"[" * 100_000 + b"]" * 100_000, b"\xef\xbb\xbf1"],
+    [
+        b"",
+        b" ",
+        b"{",
+        b"1 2",
+        b'"\\ud83',
+        b'"\\udzzz"',
+        b'"\xff"',
+        b'"\xed\xa0\xbd"',
+        b"NaN",
+        b"01",
+        b'{"a":1,}',
+        b'"\\x"',
+        b'"\n"',
+        b"[" * 100000 + b"]" * 100000,
+        b"\xef\xbb\xbf1",
+    ],
 )
 def test_what_is_no_json(data: bytes) -> None:
     assert not is_json(data)
