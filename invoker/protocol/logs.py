@@ -91,7 +91,8 @@ class FrameDecoder:
             piece = data[at : at + left]
             at += len(piece)
             left -= len(piece)
-            run.append(piece)
+            if piece:
+                run.append(piece)
         self._stream, self._left_bytes = stream, left
         if run:
             yield stream, b"".join(run)

@@ -230,7 +230,7 @@ def test_transaction_ids(transid: list[Any]) -> None:
         ["id", 5, True, True],
         ["id", 5, ["p", 4], ["q", 3]],
         ["id", 5, True, ["p", 4], 1],
-        ["�", 5],
+        ["\ud800", 5],
     ],
     ids=repr,
 )
