@@ -119,7 +119,7 @@ class DockerContainer:
         return self._stream.ended.done()
 
     def adopt_group(self, group: ControlGroup, *, freezer: bool, pid: int) -> None:
-        """Its control group, to count kills, and to be frozen through where `freezer`; its main process as seen here."""
+        """Its group, to count kills, and to be frozen through where `freezer`; its main process seen from here."""
         self._group = group
         self._freezer = group if freezer else None
         self._pid = pid

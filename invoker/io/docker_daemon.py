@@ -234,12 +234,7 @@ class Daemon:
                 yield
         except aiodocker.DockerError as error:
             if error.status == NOT_REACHED:
-                raise DockerFault(
-                    f"docker {command} of {what}: no daemon answers at {self.socket} ({error.message}); "
-                    "start it, or name its socket in DOCKER_HOST=unix:///path",
-                    None,
-                    refused=isinstance(error.__context__, aiohttp.ClientConnectorError),
-                ) from error
+                raise self._away(command, what, error) from error
             raise DockerFault(
                 f"docker {command} of {what}: {error.message} (status {error.status})", error.status
             ) from error
@@ -247,6 +242,18 @@ class Daemon:
             raise DockerFault(f"docker {command} of {what} gave up after {self.limit_s:g} s", None) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise DockerFault(f"docker {command} of {what}: {error!r}", None) from error
+
+    def _away(self, command: str, what: str, error: aiodocker.DockerError) -> DockerFault:
+        """aiodocker's error for a lost connection does not say how far it came; the one it was made from does."""
+        cause = error.__context__
+        unreached = isinstance(cause, aiohttp.ClientConnectorError)
+        reason = cause.strerror if isinstance(cause, aiohttp.ClientConnectorError) else cause or error.message
+        return DockerFault(
+            f"docker {command} of {what}: no daemon answers at {self.socket} ({reason}); start it, or name its socket "
+            "in DOCKER_HOST=unix:///path",
+            None,
+            refused=unreached,
+        )
 
 
 def _orphan(container: DockerContainer) -> Orphan:

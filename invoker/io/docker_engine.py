@@ -300,10 +300,13 @@ class DockerEngine:
     async def _close(self) -> None:
         while self._tasks:
             await asyncio.wait(set(self._tasks))
-        failures: list[str] = []
-        for _ in range(2):  # once more for what failed
-            failures = await self._remove_all()
-        await self._daemon.close()
+        try:
+            await self._remove_all()
+            failures = await self._remove_all()  # once more what failed
+            if self._addresses is not None:
+                self._leftovers = await remove_orphans(self._daemon, self._settings)  # what a start could not undo
+        finally:
+            await self._daemon.close()
         if failures:
             raise PlatformFault("; ".join(failures))
 
