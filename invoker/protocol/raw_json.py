@@ -22,9 +22,11 @@ DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _MASK = b"\xff"
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _ESCAPE = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a whole pair
+    rb"(?:\\[^u]"  # an escaped backslash doesn't begin an escape
+    rb"|\\u(?![dD][89a-fA-F])"
+    rb"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a whole pair
+    rb"|[^\\]++)++"  # all that is fine at once and without a way back: a megabyte of backslashes must cost nothing
     rb"|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"  # half a pair
-    rb"|\\[^u]"  # so that an escaped backslash doesn't look like the begin of an escape
 )
 
 
