@@ -7,11 +7,10 @@ on the activation runs to its end in a task of its own, whatever becomes of its 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 from invoker.errors import CallerFault
-from invoker.io.dev_api import Invoked
 from invoker.io.http_messages import JSON, Exchange, Request, error_body
 from invoker.protocol.message import ActivationMessage, decode_message
 from invoker.protocol.secrets import KeyRing
@@ -49,8 +48,11 @@ class Intake:
         exchange.begin()
         self._begin(self._runner.run(message, "http", exchange.finish, request.headers))
 
-    async def invoke(self, body: bytes) -> Invoked:
-        """Take a message from a door of this process, wait for its end. Raises CallerFault where it can't be used."""
+    async def invoke(self, body: bytes) -> bytes:
+        """Take a message from a door of this process, and see it through to its stored record; the completion message.
+
+        Raises CallerFault where the message can't be used.
+        """
         message = decode_message(body, self._keys)
         if self._closed:
             raise CallerFault("the invoker is stopping; try again when it is back")
@@ -70,11 +72,10 @@ class Intake:
         for task in self._tasks:
             task.cancel()
 
-    async def _see_through(self, message: ActivationMessage) -> Invoked:
+    async def _see_through(self, message: ActivationMessage) -> bytes:
         answers: list[bytes] = []
-        keep: Callable[[bytes], None] = answers.append
-        facts = await self._runner.run(message, "http", keep, {})
-        return Invoked(answers[0], facts)
+        await self._runner.run(message, "http", answers.append, {})
+        return answers[0]
 
     def _begin(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)

@@ -91,11 +91,10 @@ class Runner:
 
     async def run(
         self, message: ActivationMessage, via: Via, answer: Callable[[bytes], None], headers: dict[str, str]
-    ) -> dict[str, object]:
+    ) -> None:
         """See an accepted activation through; `answer` gets the completion message (contract, section 6).
 
-        `headers` are those of section 4 that only serve logging. Returns the log line's fields (section 16).
-        Not to be cancelled. Never raises for what the action, a container or a neighbour does.
+        `headers` are those of section 4 that only serve logging. Not to be cancelled. Never raises for what the action, a container or a neighbour does.
         """
         story = Story(message, via, headers)
         self._metrics.activation_start.inc()
@@ -118,7 +117,6 @@ class Runner:
             await self._store(story, record, facts)
         self._count(story, outcome)
         self._logs.invocation_completed(facts)
-        return facts
 
     async def _live(self, story: Story) -> Outcome:
         """From the message to the log; the outcome is that of the first thing that failed."""

@@ -1,0 +1,277 @@
+"""◆ The invoker put together: which parts there are, and how they are joined, for `invoker dev` and `invoker serve`.
+
+Nothing happens here that isn't construction; `lifecycle` starts and ends what this module builds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib.util
+import logging
+import os
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from invoker.config import DevSettings, PolicySettings, ServeSettings
+from invoker.driver import Driver
+from invoker.errors import SettingsError
+from invoker.intake import Intake
+from invoker.io import dev_file, tls
+from invoker.io import logging as invoker_logging
+from invoker.io.action_cache import CachedActions
+from invoker.io.clock import SystemClock
+from invoker.io.debug_api import DebugApi, snapshot
+from invoker.io.decision_log import DecisionLog
+from invoker.io.dev_api import DevApi, DevInfo
+from invoker.io.docker_engine import DockerEngine, DockerSettings
+from invoker.io.http_server import Exchange, HttpServer, Limits, Request, Router
+from invoker.io.logging import Logs
+from invoker.io.metrics import Metrics
+from invoker.io.process_engine import ProcessEngine, ProcessSettings
+from invoker.io.sqlite_store import SqliteStore
+from invoker.lifecycle import Lifecycle, Listener, Parts
+from invoker.policy import PolicySet, Pool, policyset
+from invoker.policy import events as ev
+from invoker.policy.keepalive import GreedyDual, LruTtl
+from invoker.policy.pausing import AdaptiveGrace, FixedGrace, NeverPause
+from invoker.policy.prewarm import FixedStock, ReactiveStock
+from invoker.policy.types import PrewarmKey
+from invoker.ports import ContainerEngine
+from invoker.protocol.manifest import RuntimesManifest, parse_manifest
+from invoker.protocol.secrets import KeyRing
+from invoker.runner import Runner, RunnerSettings
+
+log = logging.getLogger(__name__)
+
+MIB = 1024 * 1024
+ACTIONS_CACHED = 128
+GC_THRESHOLD = 50_000
+"""The records of activations die by reference counts; looking for cycles less often spares the loop its pauses."""
+
+
+def run_serve(settings: ServeSettings) -> int:
+    """Serve as a node of a cluster. Returns the exit code."""
+    raise SettingsError(
+        f"the settings are right, but this version can't reach CouchDB ({settings.couch_url}) and Kafka yet, so it can't "
+        "be a node of a cluster. `invoker dev --engine docker` serves the same containers with an embedded store"
+    )
+
+
+def run_dev(settings: DevSettings) -> int:
+    """Serve everything from one process (no Kafka, no CouchDB). Returns the exit code."""
+    claim = dev_file.claim(settings.data_dir)
+    logs = invoker_logging.setup(settings.log_level, settings.log_format, sys.stdout)
+    try:
+        return _run(_Dev(settings, claim, logs).serve())
+    finally:
+        logs.close()
+        claim.release()
+
+
+def _run(main: Coroutine[Any, Any, int]) -> int:
+    """On uvloop where it is installed."""
+    if importlib.util.find_spec("uvloop") is None:
+        return asyncio.run(main)
+    import uvloop
+
+    return uvloop.run(main)
+
+
+def policies(settings: PolicySettings, capacity_mb: int) -> PolicySet:
+    """The policy set that the settings name. POLICY=reference is the reference's own, whatever else is set."""
+    if settings.policy == "reference":
+        return msgspec.structs.replace(policyset.reference(capacity_mb), queue_limit=settings.queue_limit)
+    lru = settings.keep_alive == "lru-ttl"
+    pausings = {
+        "fixed": FixedGrace(settings.pause_grace_ns),
+        "adaptive": AdaptiveGrace(),
+        "never": NeverPause(),
+    }
+    return msgspec.structs.replace(
+        policyset.default(capacity_mb),
+        keep_alive=LruTtl(settings.idle_time_ns) if lru else GreedyDual(settings.idle_time_ns),
+        pausing=pausings[settings.pausing],
+        prewarm=FixedStock() if settings.prewarm == "fixed" else ReactiveStock(),
+        queue_limit=settings.queue_limit,
+        intake_limit=settings.intake_limit,
+    )
+
+
+def stock(manifest: RuntimesManifest) -> tuple[ev.StemCells, ...]:
+    """The manifest's prewarmed containers, in the heart's words."""
+    return tuple(
+        ev.StemCells(
+            PrewarmKey(cell.kind, cell.memory_mb),
+            cell.count,
+            None
+            if cell.reactive is None
+            else ev.Reactive(
+                cell.reactive.min_count,
+                cell.reactive.max_count,
+                cell.reactive.ttl_ns,
+                cell.reactive.threshold,
+                cell.reactive.increment,
+            ),
+        )
+        for cell in manifest.stem_cells()
+    )
+
+
+class _Dev:
+    """`invoker dev`, built."""
+
+    def __init__(self, settings: DevSettings, claim: dev_file.DevClaim, logs: Logs) -> None:
+        self._settings = settings
+        self._claim = claim
+        self._logs = logs
+        self._metrics = Metrics()
+
+    async def serve(self) -> int:
+        """Build, start, serve, drain."""
+        settings, metrics = self._settings, self._metrics
+        clock = SystemClock()
+        capacity_mb = settings.user_memory_bytes // MIB
+        policy = policies(settings, capacity_mb)
+        manifest = parse_manifest(settings.runtimes_manifest)
+        engine = self._engine()
+        decisions = settings.decision_log_dir or settings.data_dir / "decisions"
+        decision_log = DecisionLog(
+            decisions,
+            policy,
+            clock.time_ns(),
+            file_bytes=settings.decision_log_bytes,
+            files_max=settings.decision_log_files,
+        )
+        pool = Pool(policy)
+        driver = Driver(pool, engine, clock, manifest.image, decision_log)
+        store = SqliteStore(settings.data_dir / dev_file.STORE_NAME)
+        actions = CachedActions(
+            store, ACTIONS_CACHED, on_hit=metrics.cache_hit.inc, on_miss=metrics.cache_miss.inc
+        )
+        runner = Runner(
+            RunnerSettings(0, settings.user_memory_bytes, store_blocking=True),
+            driver,
+            actions,
+            store,
+            manifest.image,
+            clock,
+            metrics,
+            self._logs,
+        )
+        intake = Intake(runner, KeyRing())
+        listeners = self._listeners(intake, pool, engine, store, manifest)
+        lifecycle = Lifecycle(
+            Parts(
+                engine=engine,
+                driver=driver,
+                intake=intake,
+                listeners=listeners,
+                stock=stock(manifest),
+                opens=[store.open],
+                closes=[actions.close, store.close],
+                decision_log=decision_log,
+                drain_delay_s=settings.drain_delay_ns / 1e9,
+            )
+        )
+        metrics.show(lambda: snapshot(pool, self._logs.writer.dropped))
+        return await lifecycle.run(lambda: self._serving(listeners[0], engine, decision_log.path.parent))
+
+    def _engine(self) -> ContainerEngine:
+        settings, metrics = self._settings, self._metrics
+        owner = f"functions-invoker-dev-{settings.data_dir.resolve()}"
+        if settings.engine == "docker":
+            subnet = settings.containers_subnet
+            return DockerEngine(
+                DockerSettings(
+                    network=settings.containers_network,
+                    subnet=str(subnet),
+                    bridge=settings.containers_bridge_name,
+                    socket=str(settings.docker_socket),
+                    oci_runtime=settings.oci_runtime,
+                    resolver_file=_text(settings.resolver_file),
+                    dns_servers=tuple(str(server) for server in settings.containers_dns_servers),
+                    owner=owner,
+                    creates_at_a_time=settings.creates_at_a_time,
+                ),
+                observe=self._observe,
+            )
+        return ProcessEngine(ProcessSettings(directory=settings.data_dir / "containers"))
+
+    def _observe(self, command: str, seconds: float) -> None:
+        metrics = self._metrics
+        if command == "poll":
+            metrics.container_poll.observe(seconds)
+        elif command in metrics.docker:
+            metrics.docker[command].observe(seconds)
+
+    def _listeners(
+        self, intake: Intake, pool: Pool, engine: ContainerEngine, store: SqliteStore, manifest: RuntimesManifest
+    ) -> list[Listener]:
+        """One listener for all, or a second one for what looks inside."""
+        settings = self._settings
+        router = Router()
+        router.add("POST", "/invoke", intake.handle)
+        router.add("GET", "/ping", _pong)
+        inside = Router() if settings.metrics_port is not None else router
+        DebugApi(pool, self._metrics, lambda: intake.in_flight, engine.describe).register(inside)
+        listeners = [self._listener(router, settings.http_port)]
+        if settings.metrics_port is not None:
+            listeners.append(self._listener(inside, settings.metrics_port))
+
+        def info() -> DevInfo:
+            return DevInfo(
+                self._url(listeners[0]),
+                settings.engine,
+                engine.describe(),
+                pool.policies.accounting,
+                manifest.kinds,
+                pool.policies.capacity_mb,
+            )
+
+        DevApi(store, intake.invoke, info).register(router)
+        return listeners
+
+    def _listener(self, router: Router, port: int) -> Listener:
+        settings, metrics = self._settings, self._metrics
+        context = None
+        if settings.tls_cert_file is not None and settings.tls_key_file is not None:
+            context = tls.server_context(settings.tls_cert_file, settings.tls_key_file)
+        server = HttpServer(
+            router,
+            Limits(body_bytes=settings.body_limit_bytes),
+            context,
+            on_error=lambda what, error: log.error("%s failed", what, exc_info=error),
+            on_refused=lambda status: metrics.http_refused.labels(str(status)).inc(),
+        )
+        return Listener(server, settings.http_host, port)
+
+    def _url(self, listener: Listener) -> str:
+        scheme = "http" if self._settings.tls_cert_file is None else "https"
+        return f"{scheme}://{self._settings.http_host}:{listener.server.port}"
+
+    def _serving(self, listener: Listener, engine: ContainerEngine, decisions: Path) -> None:
+        """Everything stands: tell the terminal and the other commands."""
+        settings = self._settings
+        url = self._url(listener)
+        self._claim.publish(
+            dev_file.DevPage(url, os.getpid(), settings.engine, str(decisions.resolve()), _text(settings.tls_cert_file))
+        )
+        described = engine.describe()
+        log.info("serving %s with the %s engine: %s", url, settings.engine, described.get("isolation", ""))
+        self._metrics.lag.start()
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD)
+
+
+def _pong(_request: Request, exchange: Exchange) -> None:
+    exchange.respond(200, b"pong")
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
