@@ -1,0 +1,336 @@
+"""◆ One action container of the process engine: a process group; its calls, its log, its freezer and its end.
+
+Its main process is what was spawned; its end is the container's. What it left behind (children that outlive it) is
+killed with the control group, or else with the process group. As with Docker, the kernel's count of kills for want of
+memory is asked first: it knows at once, and also of a child that was killed while the main process lives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from invoker.errors import ContainerFault, PlatformFault
+from invoker.io.cgroup import ControlGroup
+from invoker.io.container_http import RuntimeClient
+from invoker.io.docker_log import ContainerLog
+from invoker.policy.events import Fault
+from invoker.policy.outcome import Condition, Reply
+from invoker.protocol.logs import CollectedLog
+
+DEATH_NOTICE_S = 0.5
+"""How long after a broken connection the end of the main process may take to be known."""
+
+END_WAIT_S = 10.0
+"""How long killed processes may take to be gone; much memory takes a while to be freed."""
+
+PROCESS_FILE = "process"
+"""In a container's directory: its main process's id and start time, for whoever has to kill it in another life."""
+
+SOCKET_FILE = "socket"
+
+SIGKILL_BIT = 1 << (signal.SIGKILL - 1)
+
+
+class Output(ContainerLog, asyncio.SubprocessProtocol):
+    """What the container prints, from its two pipes into its log; always read. `ended` when the main process has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.transport: asyncio.SubprocessTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.SubprocessTransport", transport)
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        if self._over:
+            return
+        self._collector.feed(fd, data, time.time_ns())
+        if self._waiters and self._collector.complete:
+            self._wake_first()
+
+    def process_exited(self) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.end()  # both pipes have ended too: nothing more can come
+
+    def close(self) -> None:
+        """Stop reading. Twice is once."""
+        if self.transport is not None:
+            self.transport.close()
+
+
+def start_time(pid: int) -> int | None:
+    """When process `pid` was started, in the kernel's ticks since boot; with the id it names a process for good."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    state, *fields = stat.rpartition(")")[2].split()
+    return None if state in "ZX" else int(fields[18])
+
+
+def kill_group(pid: int, number: int) -> None:
+    """Send a signal to a process group, which may be gone."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
+class ProcessContainer:
+    """Implements `invoker.ports.Container`. Made by ProcessEngine, which `gone` tells that it is removed."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        client: RuntimeClient,
+        output: Output,
+        group: ControlGroup | None,
+        freezer: bool,
+        gone: Callable[[ProcessContainer], None],
+        spawn: Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]],
+    ) -> None:
+        assert output.transport is not None  # it was just started
+        self._directory = directory
+        self._client = client
+        self._output = output
+        self._pid = output.transport.get_pid()
+        self._group = group
+        self._by_group = freezer and group is not None
+        self._gone = gone
+        self._spawn = spawn
+        self._turn = asyncio.Lock()
+        self._frozen = False
+        self._leaving = False
+        self._oom_kills_seen = 0
+        self._removal: asyncio.Task[None] | None = None
+        self._died: Callable[[bool], None] | None = None
+        self._timings: dict[str, float] = {}
+        output.ended.add_done_callback(self._main_ended)
+
+    def __repr__(self) -> str:
+        state = "leaving" if self._leaving else "ended" if self.ended else "frozen" if self._frozen else "running"
+        return f"<ProcessContainer {self.id} process {self._pid} {state}>"
+
+    @property
+    def id(self) -> str:
+        """Its directory's name."""
+        return self._directory.name
+
+    @property
+    def address(self) -> str:
+        """Its socket's path."""
+        return str(self._directory / SOCKET_FILE)
+
+    @property
+    def start_timings(self) -> dict[str, float]:
+        """Seconds: `run` (directory, control group, spawn), `poll` (until the runtime answered)."""
+        return self._timings
+
+    @property
+    def pid(self) -> int:
+        """Its main process."""
+        return self._pid
+
+    @property
+    def ended(self) -> bool:
+        """Whether its main process has ended."""
+        return self._output.ended.done()
+
+    def hand_out(self, died: Callable[[bool], None]) -> None:
+        """From now on its unasked end is reported to `died(oom)`, once."""
+        self._died = died
+        if self.ended:
+            self._spawn(self._report_death())
+
+    async def ready(self, give_up_s: float) -> bool:
+        """Wait until the runtime answers; False where it did not within `give_up_s`, or its main process ended."""
+        probe = asyncio.ensure_future(self._client.ready(give_up_s))
+        try:
+            await asyncio.wait((probe, self._output.ended), return_when=asyncio.FIRST_COMPLETED)
+            return probe.done() and probe.result() and not self.ended
+        finally:
+            if not probe.done():
+                probe.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await probe
+
+    async def init(self, body: bytes, timeout_s: float) -> Reply:
+        """POST /init (contract, section 12)."""
+        return await self._call("/init", body, timeout_s)
+
+    async def run(self, body: bytes, timeout_s: float) -> Reply:
+        """POST /run (contract, section 12)."""
+        return await self._call("/run", body, timeout_s)
+
+    async def _call(self, path: str, body: bytes, timeout_s: float) -> Reply:
+        reply = await self._client.post(path, body, timeout_s)
+        if reply.status == 200:
+            return reply
+        if reply.status is None and not reply.timed_out and not self.ended:
+            await asyncio.wait((self._output.ended,), timeout=DEATH_NOTICE_S)
+        return msgspec.structs.replace(reply, condition=await self.condition())
+
+    def arm_logs(self, limit_bytes: int) -> None:
+        """An activation begins: bound its log to `limit_bytes` (contract, section 10)."""
+        self._output.arm(limit_bytes)
+
+    async def collect_logs(self, wait_s: float, error: str | None = None) -> CollectedLog:
+        """The log since the last collection; waits up to `wait_s` for both sentinels (contract, section 10)."""
+        return await self._output.collect(wait_s, error)
+
+    async def pause(self) -> None:
+        """Freeze all its processes. Raises ContainerFault, with fault `oom` or `exited` where it is found dead."""
+        async with self._turn:
+            if self.ended:
+                raise self._lost("can't be paused: its main process has ended")
+            self._client.drop_idle()
+            self._oom_kills_seen = self._oom_kills()  # what happened before was the last activation's
+            try:
+                if self._by_group and self._group is not None:
+                    await self._group.freeze()
+                else:
+                    kill_group(self._pid, signal.SIGSTOP)
+            except PlatformFault as error:
+                raise self._lost(f"can't be paused: {error}") from error
+            self._frozen = True
+
+    async def unpause(self) -> None:
+        """Thaw. Raises ContainerFault, with fault `oom` or `exited` where it is found dead."""
+        async with self._turn:
+            doomed = self._frozen and self._kill_pending()
+            try:
+                await self._thaw()
+            except PlatformFault as error:
+                raise self._lost(f"can't be thawed: {error}") from error
+            if doomed:  # a frozen process dies of its SIGKILL when it is thawed
+                await asyncio.wait((self._output.ended,), timeout=DEATH_NOTICE_S)
+            if self.ended or self._oom_kills() > self._oom_kills_seen:
+                raise self._lost("died while it was paused")
+
+    async def _thaw(self) -> None:
+        if not self._frozen:
+            return
+        if self._by_group and self._group is not None:
+            await self._group.thaw()
+        else:
+            kill_group(self._pid, signal.SIGCONT)
+        self._frozen = False
+
+    async def remove(self) -> None:
+        """Kill all its processes, remove its control group and directory. Twice is once; callers together share one.
+
+        Raises ContainerFault where something still stands; a later call tries again.
+        """
+        if self._removal is None:
+            self._leaving = True
+            self._client.close()
+            self._removal = self._spawn(self._remove())
+        removal = self._removal
+        try:
+            await asyncio.shield(removal)
+        except ContainerFault:
+            if self._removal is removal:
+                self._removal = None
+            raise
+
+    async def _remove(self) -> None:
+        async with self._turn:
+            try:
+                await self._end()
+                self._output.close()
+                shutil.rmtree(self._directory)
+            except FileNotFoundError:
+                pass  # a removal that was tried before got this far
+            except (PlatformFault, OSError) as error:
+                raise ContainerFault(
+                    f"container {self.id} could not be removed: {error}; its main process was {self._pid}"
+                ) from error
+        self._gone(self)
+
+    async def _end(self) -> None:
+        """Kill, and wait until all is dead. What is frozen dies when it is thawed, before it does anything else."""
+        if self._group is not None:
+            self._group.kill_all()
+        if not self.ended:
+            kill_group(self._pid, signal.SIGKILL)
+        with contextlib.suppress(PlatformFault):  # if it matters, the wait below tells
+            await self._thaw()
+        try:
+            async with asyncio.timeout(END_WAIT_S):
+                await asyncio.shield(self._output.ended)
+        except TimeoutError as error:
+            raise PlatformFault(f"it did not die within {END_WAIT_S:g} s of its SIGKILL") from error
+        kill_group(self._pid, signal.SIGKILL)  # children that were left in its process group
+        if self._group is not None:
+            self._group.kill_all()  # and those that were being born
+            await self._group.remove(END_WAIT_S)
+
+    async def condition(self) -> Condition:
+        """Running, out of memory (also a child killed while the main process lives), or exited."""
+        if self._oom_kills() > self._oom_kills_seen:
+            return "oom"
+        return "exited" if self.ended or self._leaving else "running"
+
+    def _lost(self, what: str) -> ContainerFault:
+        fault: Fault = "platform"
+        if self._oom_kills() > self._oom_kills_seen:
+            fault = "oom"
+        elif self.ended:
+            fault = "exited"
+        return ContainerFault(f"container {self.id} {what}", fault)
+
+    def _oom_kills(self) -> int:
+        """The kernel's count for its group; what was seen last where the group is gone, or there is none."""
+        if self._group is None:
+            return self._oom_kills_seen
+        try:
+            return self._group.oom_kills()
+        except PlatformFault:
+            return self._oom_kills_seen
+
+    def _kill_pending(self) -> bool:
+        """Whether a SIGKILL waits for its frozen main process, or for a child of the sandbox's."""
+        pids = {self._pid} if self._group is None else {self._pid, *self._group.pids()}
+        for pid in pids:
+            with contextlib.suppress(OSError):
+                status = Path(f"/proc/{pid}/status").read_text()
+                pending = (line.split()[1] for line in status.splitlines() if line.startswith(("SigPnd:", "ShdPnd:")))
+                if any(int(mask, 16) & SIGKILL_BIT for mask in pending):
+                    return True
+        return False
+
+    def _main_ended(self, _: asyncio.Future[None]) -> None:
+        if not self._leaving and self._died is not None:
+            self._spawn(self._report_death())
+
+    async def _report_death(self) -> None:
+        died, self._died = self._died, None
+        if died is not None and not self._leaving:
+            died(self._oom_kills() > self._oom_kills_seen)
+
+
+def read_process_file(directory: Path) -> int | None:
+    """The main process of a container of a former life, if it still is that process; None where it is gone."""
+    try:
+        pid, begun = (int(word) for word in (directory / PROCESS_FILE).read_text().split())
+    except (OSError, ValueError):
+        return None
+    return pid if start_time(pid) == begun else None
+
+
+def write_process_file(directory: Path, pid: int) -> None:
+    """Note the main process for another life."""
+    (directory / PROCESS_FILE).write_text(f"{pid} {start_time(pid) or 0}\n")
