@@ -85,11 +85,12 @@ class DevProcess:
             if page is not None and page.pid == process.pid:
                 return page
             if process.poll() is not None:
-                raise PlatformFault(f"the invoker ended with exit code {process.returncode}:\n{self._log_tail()}")
+                raise PlatformFault(f"the invoker ended with exit code {process.returncode}:\n{self.log_tail()}")
             time.sleep(_LOOK_EVERY_S)
-        raise PlatformFault(f"the invoker did not serve within {START_WAIT_MAX_S:g} s:\n{self._log_tail()}")
+        raise PlatformFault(f"the invoker did not serve within {START_WAIT_MAX_S:g} s:\n{self.log_tail()}")
 
-    def _log_tail(self) -> str:
+    def log_tail(self) -> str:
+        """The last of what it printed."""
         if self._log is None:
             return ""
         size = self._log.seek(0, 2)

@@ -7,6 +7,7 @@ holds which action, and since when.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
@@ -42,6 +43,18 @@ class _Seen(msgspec.Struct):
     doing: str = "starting"
 
 
+class Told(NamedTuple):
+    """An event in words, "" where it is no news, and what was decided of it."""
+
+    event: str
+    decided: list[str]
+
+    @property
+    def clauses(self) -> list[str]:
+        """All of it, in order."""
+        return [self.event, *self.decided] if self.event else self.decided
+
+
 class Narrator:
     """Tells one pool's life. Holds the containers that stand and the activations under way, nothing more."""
 
@@ -49,14 +62,15 @@ class Narrator:
         self._containers: dict[ContainerId, _Seen] = {}
         self._activations: dict[ActivationId, str] = {}
 
-    def tell(self, now_ns: int, event: ev.AnyEvent, actions: Iterable[act.AnyAction]) -> list[str]:
+    def tell(self, now_ns: int, event: ev.AnyEvent, actions: Iterable[act.AnyAction]) -> Told:
         """The event, and what was decided of it: a clause each, those without news left out."""
-        told = [self._event(now_ns, event), *(self._action(now_ns, action) for action in actions)]
+        happened = self._event(now_ns, event)
+        decided = [clause for action in actions if (clause := self._action(now_ns, action))]
         if isinstance(event, ev.RunFinished):
             self._activations.pop(event.activation, None)
         if isinstance(event, ev.Removed | ev.ContainerStartFailed):
             self._containers.pop(event.container, None)
-        return [clause for clause in told if clause]
+        return Told(happened, decided)
 
     def _event(self, now_ns: int, event: ev.AnyEvent) -> str:
         match event:

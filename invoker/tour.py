@@ -6,6 +6,7 @@ the record or the decision log, and the last one, that the pool would decide the
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -22,7 +23,7 @@ from invoker.commands import present
 from invoker.commands.exit_codes import ExitCode
 from invoker.commands.replay import verdict
 from invoker.dev_process import DevProcess
-from invoker.errors import PlatformFault
+from invoker.errors import InvokerError, PlatformFault
 from invoker.narration import Narrator
 from invoker.policy import actions as act
 
@@ -83,17 +84,13 @@ def run() -> int:
     began_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="invoker-tour-") as directory:
         data_dir = Path(directory)
-        process = DevProcess(data_dir, ["--memory", f"{NODE_MB}MB"])
-        with process:
+        with DevProcess(data_dir, ["--memory", f"{NODE_MB}MB"]) as process:
             tour = Tour(present.console(), Client(process.door), Path(process.page.decision_log or data_dir))
-            tour.arrive(process.page.url)
-            tour.put()
-            tour.cold_and_warm()
-            tour.paused()
-            tour.other_runtime()
-            tour.burst()
-            tour.failures()
-            tour.records()
+            try:
+                tour.arrive(process.page.url)
+                tour.serve()
+            except InvokerError as problem:
+                raise PlatformFault(f"{problem}\nThe invoker's log ends with:\n{process.log_tail()}") from problem
             tour.check("SIGTERM ends it with exit code 0", process.stop() == 0)
         tour.decisions()
         tour.replayed()
@@ -110,6 +107,16 @@ class Tour:
         self._kinds: Collection[str] = ()
         self._amiss: list[str] = []
 
+    def serve(self) -> None:
+        """All that the invoker does while it serves."""
+        self.put()
+        self.cold_and_warm()
+        self.paused()
+        self.other_runtime()
+        self.burst()
+        self.failures()
+        self.records()
+
     # --- scenes -------------------------------------------------------------------------------------------------
 
     def arrive(self, url: str) -> None:
@@ -117,7 +124,7 @@ class Tour:
         info: dict[str, Any] = msgspec.json.decode(self._client.info())
         self._kinds = info["kinds"]
         self._title("An invoker, as a process of its own")
-        self._say(f"invoker dev serves at {url}: {info['memory_mb']} MB for functions, policy {info['policy']}")
+        self._say(f"invoker dev serves at {url}: {info['memory_mb']} MB for functions")
         for what, how in info["isolation"].items():
             self._say(f"{what}: {how}", "dim")
 
@@ -199,9 +206,9 @@ class Tour:
         narrator, evicted = Narrator(), 0
         for decision in self._decisions():
             evicted += sum(isinstance(each, act.Remove) and each.reason == "evicted" for each in decision.actions)
-            clauses = narrator.tell(decision.now_ns, decision.event, decision.actions)
-            if clauses:
-                self._told(decision.now_ns, clauses)
+            told = narrator.tell(decision.now_ns, decision.event, decision.actions)
+            if told.decided:  # what was only noted is left out
+                self._told(decision.now_ns, told.clauses)
         self.check("idle containers were evicted for the burst", evicted > 0)
 
     def replayed(self) -> None:
@@ -220,12 +227,13 @@ class Tour:
                 self._say(f"  {text}", "red")
             return ExitCode.DIFFERENT
         self._say(f"Everything was as told, in {took_s:.0f} s. Now yours:", "bold")
+        program = sys.argv[0] if Path(sys.argv[0]).name == "invoker" else "invoker"
         for command in (
-            "invoker dev",
-            "invoker action put guest/hello hello.py",
-            "invoker invoke guest/hello --param name=Ada",
+            "dev",
+            "action put guest/hello invoker/examples/hello.py",
+            "invoke guest/hello --param name=Ada",
         ):
-            self._say(f"  {command}")
+            self._say(f"  {program} {command}")
         return ExitCode.OK
 
     def check(self, claim: str, holds: bool) -> None:

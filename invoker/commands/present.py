@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 WIDTH_MAX = 100
+RESULT_LINE_MAX = 90
 
 STATUS_WORDS = ("success", "application error", "developer error", "internal error")
 STATUS_COLOURS = ("green", "yellow", "red", "magenta")
@@ -82,7 +83,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def milliseconds(value: float) -> str:
-    """A time as a person says it: `0.4 ms`, `12 ms`, `1.5 s`, `2 min`."""
+    """A time as a person says it: `0.4 ms`, `12 ms`, `1.5 s`, `2 min`; a whole number was cut to milliseconds."""
+    if value < 0.05:
+        return "<1 ms" if isinstance(value, int) else "<0.1 ms"
     if value < 10:
         return f"{value:.1f} ms" if value % 1 else f"{value:.0f} ms"
     if value < 1000:
@@ -111,8 +114,6 @@ def timings(facts: Mapping[str, Any]) -> str:
 
 def activation(record: Mapping[str, Any], facts: Mapping[str, Any]) -> Sequence[RenderableType]:
     """An activation, for a console to print: how it ended, how it came about, its result, its log."""
-    from rich.padding import Padding
-    from rich.syntax import Syntax
     from rich.text import Text
 
     response = record["response"]
@@ -128,12 +129,22 @@ def activation(record: Mapping[str, Any], facts: Mapping[str, Any]) -> Sequence[
     if spent := timings(facts):
         told.append(Text(f"  {spent}", "dim"))
     told.append(Text(f"  activation {record['activationId']}", "dim"))
-    result = msgspec.json.format(msgspec.json.encode(response["result"]), indent=2).decode()
-    told.append(
-        Padding(Syntax(result, "json", theme="ansi_dark", background_color="default", word_wrap=True), (0, 0, 0, 2))
-    )
+    told.append(_result(response["result"]))
     told.extend(log_line(line) for line in record["logs"])
     return told
+
+
+def _result(result: object) -> RenderableType:
+    """JSON in a line where it fits, else indented."""
+    from rich.highlighter import JSONHighlighter
+    from rich.padding import Padding
+    from rich.text import Text
+
+    raw = msgspec.json.encode(result)
+    line = msgspec.json.format(raw, indent=0).decode()
+    text = Text(line if len(line) <= RESULT_LINE_MAX else msgspec.json.format(raw, indent=2).decode())
+    JSONHighlighter().highlight(text)
+    return Padding(text, (0, 0, 0, 2), expand=False)
 
 
 ACTIVATION_COLUMNS = ("began", "action", "status", "start", "duration", "activation")
@@ -153,12 +164,13 @@ def activation_row(listed: Mapping[str, Any]) -> tuple[str, ...]:
 
 def log_line(line: str) -> RenderableType:
     """A line of a log: `<time> <stream>: <text>` (contract, section 10), the time of day being enough here."""
+    from rich.padding import Padding
     from rich.text import Text
 
     moment, _, rest = line.partition(" ")
     stream, _, text = rest.strip().partition(": ")
     colour = "red" if stream == "stderr" else "cyan"
-    return Text.assemble("  ", (moment[11:23], "dim"), " ", (stream, colour), " ", text)
+    return Padding(Text.assemble((moment[11:23], "dim"), " ", (stream, colour), " ", text), (0, 0, 0, 2), expand=False)
 
 
 def annotation(record: Mapping[str, Any], key: str) -> Any:

@@ -56,7 +56,7 @@ def _tell(path: Path) -> None:
 
     narrator = Narrator()
     for decision in heart.read(path):
-        clauses = narrator.tell(decision.now_ns, decision.event, decision.actions)
+        clauses = narrator.tell(decision.now_ns, decision.event, decision.actions).clauses
         if clauses:
             present.say(f"{decision.now_ns / 1e9:9.3f} s  {'; '.join(clauses)}")
 

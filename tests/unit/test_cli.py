@@ -442,7 +442,8 @@ def test_a_parameter_has_a_name(parameter: str) -> None:
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (0.04, "0.0 ms"),
+        (0, "<1 ms"),
+        (0.04, "<0.1 ms"),
         (1, "1 ms"),
         (1.25, "1.2 ms"),
         (150, "150 ms"),

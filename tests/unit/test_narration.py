@@ -21,7 +21,7 @@ class Life:
 
     def at(self, ms: int, event: ev.AnyEvent) -> None:
         now_ns = ms * MILLISECOND_NS
-        self.told += self._narrator.tell(now_ns, event, step(self._pool, now_ns, event))
+        self.told += self._narrator.tell(now_ns, event, step(self._pool, now_ns, event)).clauses
 
     def arrive(self, ms: int, name: str, activation: str) -> None:
         key = WarmKey("guest", "guest", name, "0.0.1", "1-a", "")
