@@ -124,6 +124,8 @@ class Connection(asyncio.Protocol):
     def exchange_done(self, keep_alive: bool) -> None:
         """The answer was written; go on with the next request, or close."""
         self._exchange = None
+        if self.transport is None:
+            return
         if not keep_alive or self.shared.draining:
             self._close()
         elif self._write_paused:

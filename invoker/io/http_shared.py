@@ -32,7 +32,7 @@ class Limits:
     idle_timeout_s: float = 120.0  # between requests; also how long a peer may take to read an answer
     linger_timeout_s: float = 1.0  # after a refusal: how long the peer may go on sending before it is cut off
     handshake_timeout_s: float = 5.0  # TLS
-    connections: int = 10_000
+    connections: int = 10_000  # handshakes that are not done yet don't count; their timeout bounds them
     pipelined_requests: int = 64  # parsed ahead out of one read; the rest is dropped and the connection closed
 
 

@@ -156,7 +156,10 @@ def _plain(value: Any) -> Any:
 
 
 def redact(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """A structlog processor: the values of secret names are replaced, also inside dicts and lists."""
+    """A structlog processor: the values of secret names are replaced, also inside dicts and lists.
+
+    It goes by names: a secret must not be put into a message's text.
+    """
     for name, value in event.items():
         event[name] = REDACTED if _is_secret(name) else _redacted(value, REDACT_DEPTH)
     return event

@@ -20,13 +20,17 @@ def server_context(certificate: Path, key: Path, client_ca: Path | None = None) 
     context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
     context.num_tickets = 0
     context.set_alpn_protocols(["http/1.1"])
-    _load_chain(context, certificate, key)
+    load_chain(context, certificate, key)
     if client_ca is not None:
         _require_clients(context, client_ca)
     return context
 
 
-def _load_chain(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+def load_chain(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    """Take the certificate and its key into use, also into a context that serves already: new handshakes get them.
+
+    Raises SettingsError; the context is then as it was.
+    """
     _readable(certificate, "the server's certificate", "TLS_CERT_FILE")
     _readable(key, "the server's private key", "TLS_KEY_FILE")
 

@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from invoker.errors import SettingsError
 from invoker.io.http_server import Exchange, Limits, Request, Router
-from invoker.io.tls import server_context
+from invoker.io.tls import load_chain, server_context
 from tests.support.raw_http import post, serving, until
 
 EACH_LOOP = True
@@ -97,6 +97,41 @@ async def test_invocations_over_tls(authority: Authority) -> None:
         assert peer.writer.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
         peer.send(post(b"1") + post(b"22"))
         assert [(await peer.answer()).body for _ in range(2)] == [b"None:1", b"None:2"]
+
+
+async def test_a_flood_over_tls_is_served_in_order(authority: Authority) -> None:
+    """What arrives while a request is served is held back and lost nowhere, also between TLS records."""
+    release = asyncio.Event()
+
+    async def wait(request: Request, exchange: Exchange) -> None:
+        exchange.begin()
+        await release.wait()
+        exchange.finish(str(len(request.body)).encode())
+
+    router = Router()
+    router.add("POST", "/invoke", wait)
+    tls = server_context(*authority.issue("localhost"))
+    async with serving(router, tls=tls) as served, served.peer(authority.client()) as peer:
+        sizes = [5, *range(1_000_000, 1_000_010)]
+        for size in sizes:
+            peer.send(post(b"x" * size))
+        status, fields = await peer.head()
+        assert status == 200
+        release.set()
+        assert await peer.body(fields) == b"5"
+        assert [(await peer.answer()).body for _ in sizes[1:]] == [str(size).encode() for size in sizes[1:]]
+
+
+async def test_a_renewed_certificate_serves_new_connections(authority: Authority) -> None:
+    tls = server_context(*authority.issue("localhost"))
+    async with serving(routes(), tls=tls) as served:
+        serials: list[str] = []
+        for _ in range(2):
+            async with served.peer(authority.client()) as peer:
+                assert (await peer.ask(post(b"x"))).status == 200
+                serials.append(peer.writer.get_extra_info("peercert")["serialNumber"])
+            load_chain(tls, *authority.issue("localhost"))
+        assert serials[0] != serials[1]
 
 
 async def test_refusals_over_tls(authority: Authority) -> None:
