@@ -342,6 +342,12 @@ def probe(*, proc: Path = Path("/proc")) -> CgroupSupport:
     return CgroupSupport(version, can_freeze, can_limit, reason)
 
 
+def freezer_parent(*, proc: Path = Path("/proc")) -> Path | None:
+    """The directory above our own groups in the tree that freezes; None where there is none."""
+    parents = _parents(_mounts(proc))
+    return parents.get("") or parents.get("freezer")
+
+
 def _parents(mounts: _Mounts) -> dict[str, Path]:
     """The directory above our own groups, by controller; version 2's under the name ""."""
     if mounts.version == 2 and mounts.v2 is not None:

@@ -7,9 +7,9 @@ between tenants.
 The engine binds and listens before the runtime is started, which inherits the socket. So nobody has to ask again and
 again whether it is there: the first request waits in the socket until the runtime takes it, or its death breaks it off.
 
-Nothing outlives the invoker. Runtimes end when their standard input does, a sandbox ends with its parent, and what was
-frozen or escaped is killed by the next life, which finds it by directory, process file and control group. A lock on
-the directory keeps two lives from overlapping.
+Nothing outlives the invoker. Runtimes end when their standard input does, a sandbox ends with its parent, and a guard
+kills what is frozen. What could still be left the next life finds by directory, process file and control group. A lock
+on the directory keeps two lives from overlapping.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from invoker.io.cgroup import ControlGroup
 from invoker.io.container_http import RESPONSE_LIMIT_BYTES, RuntimeClient, unix
 from invoker.io.isolation import PIDS_MAX, Isolation, Runtime, default_runtimes, environment, probe
 from invoker.io.process_container import (
+    PROCESS_FILE,
     SOCKET_FILE,
     Output,
     ProcessContainer,
@@ -43,6 +44,7 @@ from invoker.io.process_container import (
     read_process_file,
     write_process_file,
 )
+from invoker.io.process_guard import Guard
 from invoker.ports import ContainerSpec
 
 STARTS_A_CPU = 2
@@ -83,6 +85,7 @@ class ProcessEngine:
         self._starts = asyncio.Semaphore(settings.starts_at_a_time or STARTS_A_CPU * (os.cpu_count() or 1))
         self._containers: dict[str, ProcessContainer] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._guard = Guard()
         self._isolation: Isolation | None = None
         self._descriptor: int | None = None  # the directory's, which holds its lock
         self._closing: asyncio.Task[None] | None = None
@@ -102,6 +105,7 @@ class ProcessEngine:
                 wanted.runtimes, groups=wanted.groups, bubblewrap=wanted.bubblewrap, network=wanted.network
             )
             await self._remove_orphans()
+            await self._guard.start(self._directory, PROCESS_FILE, self._prefix)
         except BaseException:
             self._free_directory()
             raise
@@ -287,6 +291,7 @@ class ProcessEngine:
         removed = await asyncio.gather(*(self._discard(container) for container in containers))
         while self._tasks:
             await asyncio.wait(self._tasks)
+        await self._guard.dismiss()
         self._free_directory()
         left = [container.id for container, gone in zip(containers, removed, strict=True) if not gone]
         if left:

@@ -203,15 +203,20 @@ function receive(request, response) {
   });
 }
 
-// `--port N` (all addresses), `--socket PATH`, or `--fd N`: a socket that listens already.
+// `--port N` (all addresses), `--socket PATH`, or `--fd N`: a socket that listens already. `--watch-stdin` behind it: end
+// when standard input does, so with whoever started this, however that ends.
 function place([how = '--port', where = '8080']) {
   if (how === '--fd') return { fd: Number(where) };
   if (how === '--socket') return { path: where };
   if (how === '--port') return { host: '0.0.0.0', port: Number(where) };
-  console.error('server.js [--port N | --socket PATH | --fd N]');
+  console.error('server.js [--port N | --socket PATH | --fd N] [--watch-stdin]');
   return process.exit(1);
 }
 
 const server = http.createServer({ keepAliveTimeout: 0, requestTimeout: 0, noDelay: true }, receive);
 server.maxConnections = CONNECTIONS_MAX;
 server.listen(place(process.argv.slice(2)));
+if (process.argv.includes('--watch-stdin')) {
+  process.stdin.on('end', () => process.exit(0));
+  process.stdin.resume();
+}
