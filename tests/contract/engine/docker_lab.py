@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import signal
@@ -22,6 +23,14 @@ IMAGES = Path(__file__).parent / "images"
 _identities = itertools.count(1001)  # the fixtures count from 1
 
 
+@functools.cache
+def odd_images() -> dict[str, str]:
+    """Kind -> image of the kinds that only tests want; asked of the daemon once in a run."""
+    base = images.base_image("python")
+    kinds = ((LOST, "lost"), (MUTE, "mute"))
+    return {kind: images.build(IMAGES / place, base=base, repository=place) for kind, place in kinds}
+
+
 class DockerLab:
     """Implements Lab."""
 
@@ -33,10 +42,7 @@ class DockerLab:
         self._images: dict[str, str] = dict(request.getfixturevalue("docker_images"))
         self.identities: list[int] = []
         self._owner = self._settings().owner
-        for kind, directory in ((LOST, "lost"), (MUTE, "mute")):
-            self._images[kind] = images.build(
-                IMAGES / directory, base=images.base_image("python"), repository=directory
-            )
+        self._images |= odd_images()
 
     async def engine(self, *, ready_timeout_s: float = LIMIT_S, identity: int | None = None) -> DockerEngine:
         engine = self._new(identity if identity is not None else next(_identities), ready_timeout_s)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from invoker.errors import ContainerFault
-from tests.contract.engine.lab import LIMIT_S, Deaths, Lab, eventually, init, initialised, result, run, started
+from tests.contract.engine.lab import Deaths, Lab, eventually, init, initialised, result, run, started
 
 
 async def test_exit_in_a_run(lab: Lab) -> None:
