@@ -217,7 +217,7 @@ async def test_a_slow_head_is_cut_off(trickle: bool) -> None:
 
 
 async def test_a_slow_head_on_a_kept_connection_is_cut_off_too() -> None:
-    async with serving(routes(Counter()), Limits(head_timeout_s=0.2)) as served, served.peer() as peer:
+    async with serving(routes(Counter()), Limits(head_timeout_s=0.4)) as served, served.peer() as peer:
         assert (await peer.ask(post(b"x"))).status == 200
         await refused(served, peer, b"POST /inv", 408)
 
@@ -236,13 +236,13 @@ async def test_an_idle_connection_is_closed() -> None:
 async def test_a_kept_connection_outlives_the_head_timeout() -> None:
     """The deadline moves from the head to idleness though the timer that was armed for the head still fires."""
     async with (
-        serving(routes(Counter()), Limits(head_timeout_s=0.05, idle_timeout_s=5)) as served,
+        serving(routes(Counter()), Limits(head_timeout_s=0.4, idle_timeout_s=5)) as served,
         served.peer() as peer,
     ):
         assert (await peer.ask(post(b"1"))).body == b"1"
         loop = asyncio.get_running_loop()
         past = asyncio.Event()
-        loop.call_later(0.15, past.set)
+        loop.call_later(0.5, past.set)
         await past.wait()
         assert (await peer.ask(post(b"2"))).body == b"2"
 
@@ -263,10 +263,10 @@ async def test_a_slow_handler_is_not_cut_off() -> None:
 
     router = Router()
     router.add("POST", "/invoke", slow)
-    limits = Limits(head_timeout_s=0.02, body_timeout_s=0.02, idle_timeout_s=0.02)
+    limits = Limits(head_timeout_s=0.4, body_timeout_s=0.1, idle_timeout_s=0.1)
     async with serving(router, limits) as served, served.peer() as peer:
         peer.send(post(b"{}"))
-        asyncio.get_running_loop().call_later(0.2, release.set)
+        asyncio.get_running_loop().call_later(0.5, release.set)
         assert (await peer.answer()).body == b"done"
 
 
