@@ -28,8 +28,10 @@ from invoker.io.clock import SystemClock
 from invoker.io.debug_api import DebugApi, snapshot
 from invoker.io.decision_log import DecisionLog
 from invoker.io.dev_api import DevApi, DevInfo
-from invoker.io.docker_engine import DockerEngine, DockerSettings
+from invoker.io.docker_engine import DockerEngine
+from invoker.io.docker_settings import DockerSettings
 from invoker.io.http_server import Exchange, HttpServer, Limits, Request, Router
+from invoker.io.isolation import default_runtimes
 from invoker.io.logging import Logs
 from invoker.io.metrics import Metrics
 from invoker.io.process_engine import ProcessEngine, ProcessSettings
@@ -40,7 +42,7 @@ from invoker.policy import events as ev
 from invoker.policy.keepalive import GreedyDual, LruTtl
 from invoker.policy.pausing import AdaptiveGrace, FixedGrace, NeverPause
 from invoker.policy.prewarm import FixedStock, ReactiveStock
-from invoker.policy.types import PrewarmKey
+from invoker.policy.types import MILLISECOND_NS, PrewarmKey
 from invoker.ports import ContainerEngine
 from invoker.protocol.manifest import RuntimesManifest, parse_manifest
 from invoker.protocol.secrets import KeyRing
@@ -50,6 +52,8 @@ log = logging.getLogger(__name__)
 
 MIB = 1024 * 1024
 ACTIONS_CACHED = 128
+DOCKER_IMAGES = {"python:3": "functions-invoker/python:3", "nodejs:20": "functions-invoker/nodejs:20"}
+"""The images of our own runtimes, as invoker/runtimes/README.md builds them."""
 GC_THRESHOLD = 50_000
 """The records of activations die by reference counts; looking for cycles less often spares the loop its pauses."""
 
@@ -57,8 +61,8 @@ GC_THRESHOLD = 50_000
 def run_serve(settings: ServeSettings) -> int:
     """Serve as a node of a cluster. Returns the exit code."""
     raise SettingsError(
-        f"the settings are right, but this version can't reach CouchDB ({settings.couch_url}) and Kafka yet, so it can't "
-        "be a node of a cluster. `invoker dev --engine docker` serves the same containers with an embedded store"
+        f"the settings are right, but this version can't reach CouchDB ({settings.couch_url}) and Kafka yet, so it "
+        "can't be a node of a cluster. `invoker dev --engine docker` serves the same containers with an embedded store"
     )
 
 
@@ -113,7 +117,7 @@ def stock(manifest: RuntimesManifest) -> tuple[ev.StemCells, ...]:
             else ev.Reactive(
                 cell.reactive.min_count,
                 cell.reactive.max_count,
-                cell.reactive.ttl_ns,
+                cell.reactive.ttl_ms * MILLISECOND_NS,
                 cell.reactive.threshold,
                 cell.reactive.increment,
             ),
@@ -137,7 +141,7 @@ class _Dev:
         clock = SystemClock()
         capacity_mb = settings.user_memory_bytes // MIB
         policy = policies(settings, capacity_mb)
-        manifest = parse_manifest(settings.runtimes_manifest)
+        manifest = _manifest(settings)
         engine = self._engine()
         decisions = settings.decision_log_dir or settings.data_dir / "decisions"
         decision_log = DecisionLog(
@@ -150,15 +154,13 @@ class _Dev:
         pool = Pool(policy)
         driver = Driver(pool, engine, clock, manifest.image, decision_log)
         store = SqliteStore(settings.data_dir / dev_file.STORE_NAME)
-        actions = CachedActions(
-            store, ACTIONS_CACHED, on_hit=metrics.cache_hit.inc, on_miss=metrics.cache_miss.inc
-        )
+        actions = CachedActions(store, ACTIONS_CACHED, on_hit=metrics.cache_hit.inc, on_miss=metrics.cache_miss.inc)
         runner = Runner(
             RunnerSettings(0, settings.user_memory_bytes, store_blocking=True),
             driver,
             actions,
             store,
-            manifest.image,
+            manifest.resolve,
             clock,
             metrics,
             self._logs,
@@ -182,25 +184,29 @@ class _Dev:
         return await lifecycle.run(lambda: self._serving(listeners[0], engine, decision_log.path.parent))
 
     def _engine(self) -> ContainerEngine:
-        settings, metrics = self._settings, self._metrics
+        settings = self._settings
         owner = f"functions-invoker-dev-{settings.data_dir.resolve()}"
         if settings.engine == "docker":
-            subnet = settings.containers_subnet
+            subnet, addresses = settings.containers_subnet, settings.addresses
             return DockerEngine(
                 DockerSettings(
                     network=settings.containers_network,
                     subnet=str(subnet),
                     bridge=settings.containers_bridge_name,
                     socket=str(settings.docker_socket),
+                    address_first=int(addresses.first) - int(subnet.network_address),
+                    address_last=int(addresses.last) - int(subnet.network_address),
                     oci_runtime=settings.oci_runtime,
                     resolver_file=_text(settings.resolver_file),
                     dns_servers=tuple(str(server) for server in settings.containers_dns_servers),
+                    api_host=settings.containers_api_host,
                     owner=owner,
                     creates_at_a_time=settings.creates_at_a_time,
                 ),
                 observe=self._observe,
             )
-        return ProcessEngine(ProcessSettings(directory=settings.data_dir / "containers"))
+        directory = settings.data_dir / "containers"
+        return ProcessEngine(ProcessSettings(directory=directory, api_host=settings.containers_api_host))
 
     def _observe(self, command: str, seconds: float) -> None:
         metrics = self._metrics
@@ -229,7 +235,7 @@ class _Dev:
                 settings.engine,
                 engine.describe(),
                 pool.policies.accounting,
-                manifest.kinds,
+                sorted({*manifest.images, *manifest.defaults}),
                 pool.policies.capacity_mb,
             )
 
@@ -267,6 +273,15 @@ class _Dev:
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD)
+
+
+def _manifest(settings: DevSettings) -> RuntimesManifest:
+    """What can be run: what RUNTIMES_MANIFEST says, else the runtimes that ship with the invoker."""
+    if settings.runtimes_manifest is not None:
+        return parse_manifest(settings.runtimes_manifest)
+    if settings.engine == "docker":
+        return RuntimesManifest(DOCKER_IMAGES, {"python:default": "python:3", "nodejs:default": "nodejs:20"}, ())
+    return RuntimesManifest(dict.fromkeys(default_runtimes(), "none: a process"), {}, ())
 
 
 def _pong(_request: Request, exchange: Exchange) -> None:

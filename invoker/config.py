@@ -35,6 +35,7 @@ from invoker.config_values import (
     lower,
     manifest,
     none_if_empty,
+    optional_manifest,
     setting,
     url,
 )
@@ -81,6 +82,9 @@ class PolicySettings(Settings):
     )
     decision_log_bytes: SizeBytes = setting(
         "64 MB", "DECISION_LOG_BYTES", "Size at which a file of the decision log is closed and the next begun"
+    )
+    decision_log_files: Count = setting(
+        "100", "DECISION_LOG_FILES", "Files of the decision log that are kept; the oldest go, and their run with them"
     )
 
 
@@ -225,6 +229,12 @@ class DevSettings(LogSettings, PolicySettings, EngineSettings, NetworkSettings, 
         "process", "ENGINE", "What containers are made of: process or docker"
     )
     user_memory_bytes: SizeBytes = setting("1 GB", "USER_MEMORY", "Memory that containers may reserve in all")
+    metrics_port: Annotated[Port | None, BeforeValidator(none_if_empty)] = setting(
+        "", "METRICS_PORT", "Port of /metrics and /debug; empty: the same port as /invoke", "9100"
+    )
+    runtimes_manifest: Annotated[str | None, BeforeValidator(optional_manifest)] = setting(
+        "", "RUNTIMES_MANIFEST", "Runtimes and their prewarmed stock, as JSON; empty: those that ship with the invoker"
+    )
     tls_cert_file: OptionalPath = setting("", "TLS_CERT_FILE", "Certificate, PEM; empty: plain HTTP", "tls.crt")
     tls_key_file: OptionalPath = setting("", "TLS_KEY_FILE", "Its private key, PEM; empty: plain HTTP", "tls.key")
     oci_runtime: str = setting("runc", "OCI_RUNTIME", "OCI runtime of the containers, as Docker knows it")

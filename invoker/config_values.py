@@ -16,6 +16,7 @@ import msgspec
 from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from invoker.protocol.manifest import MalformedManifest, parse_manifest
 from invoker.protocol.sizes import parse_size
 
 UNITS_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000, "h": 3_600_000_000_000}
@@ -122,15 +123,17 @@ def key_ring(value: object) -> object:
 
 
 def manifest(value: object) -> object:
+    """A runtimes manifest that can be read (contract, section 11)."""
     try:
-        msgspec.json.decode(str(value), type=_Manifest)
-    except msgspec.MsgspecError as error:
-        raise ValueError(f'is no JSON object with an object under "runtimes": {error}') from None
+        parse_manifest(str(value))
+    except MalformedManifest as error:
+        raise ValueError(str(error)) from None
     return value
 
 
-class _Manifest(msgspec.Struct):
-    runtimes: dict[str, object]
+def optional_manifest(value: object) -> object:
+    """The same, or None for empty text."""
+    return manifest(value) if value else None
 
 
 class AddressRange(NamedTuple):

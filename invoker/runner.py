@@ -67,7 +67,7 @@ class Story(msgspec.Struct, eq=False):
 
 
 class Runner:
-    """Runs activations, any number at once. `images` gives a kind's image, None for an unknown kind."""
+    """Runs activations, any number at once. `resolve` gives what a kind stands for, None for an unknown one."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Runner:
         driver: Driver,
         actions: ActionStore,
         sink: RecordSink,
-        images: Callable[[str], str | None],
+        resolve: Callable[[str], str | None],
         clock: Clock,
         metrics: Metrics,
         logs: Logs,
@@ -84,7 +84,7 @@ class Runner:
         self._driver = driver
         self._actions = actions
         self._sink = sink
-        self._images = images
+        self._resolve = resolve
         self._clock = clock
         self._metrics = metrics
         self._logs = logs
@@ -94,7 +94,8 @@ class Runner:
     ) -> None:
         """See an accepted activation through; `answer` gets the completion message (contract, section 6).
 
-        `headers` are those of section 4 that only serve logging. Not to be cancelled. Never raises for what the action, a container or a neighbour does.
+        `headers` are those of section 4 that only serve logging. Not to be cancelled. Never raises for what
+        the action, a container or a neighbour does.
         """
         story = Story(message, via, headers)
         self._metrics.activation_start.inc()
@@ -129,11 +130,12 @@ class Runner:
             log.warning("action %s/%s could not be fetched: %s", message.path, message.name, error)
             return judge.not_fetched()
         story.document = document
-        if self._images(document.kind) is None:
+        kind = self._resolve(document.kind)
+        if kind is None:
             log.warning("action %s/%s is of the unknown kind %r", message.path, message.name, document.kind)
             return judge.not_provisioned()
         try:
-            lease = story.lease = await self._driver.acquire(_request(message, document))
+            lease = story.lease = await self._driver.acquire(_request(message, document, kind))
         except Refused as refusal:
             return judge.not_provisioned(refusal.fault)
         self._metrics.container_start[lease.kind].inc()
@@ -258,12 +260,12 @@ def _facts(story: Story, outcome: Outcome) -> dict[str, Any]:
     return facts
 
 
-def _request(message: ActivationMessage, document: ActionDocument) -> Request:
+def _request(message: ActivationMessage, document: ActionDocument, kind: str) -> Request:
     """What the heart has to know of an activation."""
     key = WarmKey(
         message.namespace, message.path, message.name, message.version, message.revision or "", message.binding
     )
-    stem = PrewarmKey(document.kind, document.memory_mb)
+    stem = PrewarmKey(kind, document.memory_mb)
     names = (message.namespace, message.name)
     return Request(ActivationId(message.activation_id), key, stem, document.concurrency, names)
 
