@@ -153,13 +153,15 @@ def _is_alone(body: Mapping[str, Any], host: Mapping[str, Any]) -> bool:
         and _NETWORK.fullmatch(network) is not None
         and network not in _SHARED_NETWORKS
         and set(endpoints) == {network}
-        and all(
-            set(mount) == {"Type", "Source", "Target", "ReadOnly"}
-            and mount["Target"] == RESOLVER_TARGET
-            and mount["ReadOnly"] is True
-            for mount in host["Mounts"]
-        )
+        and _is_resolver_alone(host["Mounts"])
     )
+
+
+def _is_resolver_alone(mounts: object) -> bool:
+    if not isinstance(mounts, list):
+        return False
+    found = [_mapping(mount) for mount in cast("list[object]", mounts)]
+    return all(mount == _resolver_mount(str(mount.get("Source"))) for mount in found)
 
 
 def _is_unprivileged(host: Mapping[str, Any]) -> bool:

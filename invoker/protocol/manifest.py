@@ -20,12 +20,12 @@ STEM_CELLS_MAX = 10_000
 """Containers that one entry may ask for: more is a slip of the pen."""
 
 _SPAN = re.compile(r"([0-9]{1,9}) ?([a-z]+)")
-_UNITS_MS = {
-    **dict.fromkeys(("ms", "milli", "millis", "millisecond", "milliseconds"), 1),
-    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1_000),
-    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60_000),
-    **dict.fromkeys(("h", "hour", "hours"), 3_600_000),
-    **dict.fromkeys(("d", "day", "days"), 86_400_000),
+_UNITS_NS = {
+    **dict.fromkeys(("ms", "milli", "millis", "millisecond", "milliseconds"), 1_000_000),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1_000_000_000),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60_000_000_000),
+    **dict.fromkeys(("h", "hour", "hours"), 3_600_000_000_000),
+    **dict.fromkeys(("d", "day", "days"), 86_400_000_000_000),
 }
 
 
@@ -35,11 +35,11 @@ class MalformedManifest(SettingsError):
 
 class Reactive(msgspec.Struct, frozen=True):
     """A stock that follows cold starts: `min_count` to `max_count`, `increment` for each `threshold` cold starts of the
-    last round; one that was not used for `ttl_ms` milliseconds is let go."""
+    last round; one that was not used for `ttl_ns` nanoseconds is let go."""
 
     min_count: int
     max_count: int
-    ttl_ms: int
+    ttl_ns: int
     threshold: int
     increment: int
 
@@ -110,10 +110,11 @@ class _Runtime(msgspec.Struct, rename="camel"):
 
 
 class _Manifest(msgspec.Struct):
-    runtimes: dict[str, list[msgspec.Raw]]
+    runtimes: dict[str, msgspec.Raw]
 
 
 _MANIFEST = msgspec.json.Decoder(_Manifest)
+_FAMILY = msgspec.json.Decoder(list[msgspec.Raw])
 _RUNTIME = msgspec.json.Decoder(_Runtime)
 _decode_kind = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -127,8 +128,8 @@ def parse_manifest(text: str) -> RuntimesManifest:
     images: dict[str, str] = {}
     defaults: dict[str, str] = {}
     cells: list[StemCell] = []
-    for family, entries in families.items():
-        runtimes = [_runtime(family, index, raw) for index, raw in enumerate(entries)]
+    for family, raw in families.items():
+        runtimes = _runtimes(family, raw)
         for runtime in runtimes:
             if runtime.kind in images:
                 raise MalformedManifest(f"the runtimes manifest has kind {_quoted(runtime.kind)} twice")
@@ -138,6 +139,14 @@ def parse_manifest(text: str) -> RuntimesManifest:
         if default is not None:
             defaults[f"{family}:default"] = default
     return RuntimesManifest(images, defaults, tuple(cells))
+
+
+def _runtimes(family: str, raw: msgspec.Raw) -> list[_Runtime]:
+    try:
+        entries = _FAMILY.decode(raw)
+    except DECODE_ERRORS as problem:
+        raise MalformedManifest(f"family {_quoted(family)} of the runtimes manifest: {reason(problem)}") from None
+    return [_runtime(family, index, entry) for index, entry in enumerate(entries)]
 
 
 def _runtime(family: str, index: int, raw: msgspec.Raw) -> _Runtime:
@@ -210,16 +219,16 @@ def _reactive(wire: _Reactive) -> Reactive:
         raise ValueError(f"reactive.minCount {wire.min_count} is above maxCount {wire.max_count}")
     if wire.increment > wire.max_count:
         raise ValueError(f"reactive.increment {wire.increment} is above maxCount {wire.max_count}")
-    return Reactive(wire.min_count, wire.max_count, _span_ms(wire.ttl), wire.threshold, wire.increment)
+    return Reactive(wire.min_count, wire.max_count, _span_ns(wire.ttl), wire.threshold, wire.increment)
 
 
-def _span_ms(text: str) -> int:
-    """`2 minutes`, `10m`, `30 s` in milliseconds."""
+def _span_ns(text: str) -> int:
+    """`2 minutes`, `10m`, `30 s` in nanoseconds."""
     match = _SPAN.fullmatch(text.strip().lower())
-    unit_ms = _UNITS_MS.get(match.group(2)) if match is not None else None
-    if match is None or unit_ms is None:
+    unit_ns = _UNITS_NS.get(match.group(2)) if match is not None else None
+    if match is None or unit_ns is None:
         raise ValueError(f"reactive.ttl {_quoted(text)} is no span of time like 2 minutes or 30 s")
-    return int(match.group(1)) * unit_ms
+    return int(match.group(1)) * unit_ns
 
 
 def _quoted(text: str) -> str:
