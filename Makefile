@@ -20,8 +20,8 @@ run: $(run_stamp) ## set up, then see functions run: cold, warm, paused, failing
 .PHONY: serve
 serve: $(run_stamp) ## keep an embedded invoker serving, to play with from a second terminal
 	@echo 'Try, from a second terminal:'
-	@echo '  printf "def main(args):\n    return {\"hello\": args.get(\"name\", \"world\")}\n" > hello.py'
-	@echo '  $(bin)/invoker action put guest/hello hello.py'
+	@echo '  printf "def main(args):\n    return {\"hello\": args.get(\"name\", \"world\")}\n" > /tmp/hello.py'
+	@echo '  $(bin)/invoker action put guest/hello /tmp/hello.py'
 	@echo '  $(bin)/invoker invoke guest/hello --param name=you'
 	@echo 'Ctrl-C stops it.'
 	@exec $(bin)/invoker dev
