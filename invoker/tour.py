@@ -125,8 +125,9 @@ class Tour:
         self._kinds = info["kinds"]
         self._title("An invoker, as a process of its own")
         self._say(f"invoker dev serves at {url}: {info['memory_mb']} MB for functions")
-        for what, how in info["isolation"].items():
-            self._say(f"{what}: {how}", "dim")
+        for what in ("isolation", "freezer", "limits"):
+            if what in info["isolation"]:
+                self._say(f"{what}: {info['isolation'][what]}", "dim")
 
     def put(self) -> None:
         """Put the actions."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -44,7 +45,7 @@ def dev(
     tls_key
         Its private key (PEM).
     log_format
-        json, or console for a person.
+        json, or console for a person; default console on a terminal.
     policy
         default charges memory from start until removed; reference decides as the original system does.
     keep_alive
@@ -68,7 +69,7 @@ def dev(
         user_memory_bytes=memory,
         tls_cert_file=tls_cert,
         tls_key_file=tls_key,
-        log_format=log_format,
+        log_format=log_format or _for_a_person(),
         policy=policy,
         keep_alive=keep_alive,
         idle_time_ns=idle_time,
@@ -79,3 +80,8 @@ def dev(
     from invoker.app import run_dev
 
     return run_dev(settings)
+
+
+def _for_a_person() -> str | None:
+    """`console` where a person looks on and nothing else was asked for."""
+    return "console" if sys.stdout.isatty() and "LOG_FORMAT" not in os.environ else None

@@ -5,6 +5,7 @@ Every check looks at the thing itself (runs bubblewrap, asks the daemon), never 
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import importlib.util
 import os
@@ -143,15 +144,17 @@ def _mounts(version: int | None) -> str:
 
 
 def bubblewrap() -> Finding:
-    """Whether processes can have namespaces of their own, by doing it."""
-    program = shutil.which("bwrap")
-    if program is None:
+    """Whether processes can have namespaces of their own, by starting one as the process engine does."""
+    from invoker.io import isolation
+
+    found = asyncio.run(isolation.probe(isolation.default_runtimes(), groups=False))
+    if found.bubblewrap is not None:
+        return Finding("bubblewrap", "ok", "processes get namespaces of their own and a read-only root")
+    problem = next((text for text in found.missing if text.startswith("bubblewrap")), "not to be used")
+    if shutil.which("bwrap") is None:
         return Finding("bubblewrap", "warn", "not installed: processes see this machine", "apt-get install bubblewrap")
-    problem = _run([program, "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "true"])
-    if isinstance(problem, str):
-        mend = "allow user namespaces: sysctl kernel.unprivileged_userns_clone=1, or run as root"
-        return Finding("bubblewrap", "warn", f"installed, but does not run: {problem}", mend)
-    return Finding("bubblewrap", "ok", "namespaces of their own for processes")
+    mend = "allow user namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone), or run as root"
+    return Finding("bubblewrap", "warn", problem, mend)
 
 
 def node() -> Finding:

@@ -151,7 +151,7 @@ class SqliteStore:
     async def open(self) -> None:
         """Open the file, making it (and its directory) where there is none."""
         with faults_named(self.path, "the store can't be opened"):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         writer = await sqlite_file.open_file(self.path, self._synchronous, self._migrations)
         try:
             with faults_named(self.path, "the store can't be opened"):
