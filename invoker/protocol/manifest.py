@@ -20,12 +20,12 @@ STEM_CELLS_MAX = 10_000
 """Containers that one entry may ask for: more is a slip of the pen."""
 
 _SPAN = re.compile(r"([0-9]{1,9}) ?([a-z]+)")
-_UNITS_NS = {
-    **dict.fromkeys(("ms", "milli", "millis", "millisecond", "milliseconds"), 1_000_000),
-    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1_000_000_000),
-    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60_000_000_000),
-    **dict.fromkeys(("h", "hour", "hours"), 3_600_000_000_000),
-    **dict.fromkeys(("d", "day", "days"), 86_400_000_000_000),
+_UNITS_MS = {
+    **dict.fromkeys(("ms", "milli", "millis", "millisecond", "milliseconds"), 1),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1_000),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60_000),
+    **dict.fromkeys(("h", "hour", "hours"), 3_600_000),
+    **dict.fromkeys(("d", "day", "days"), 86_400_000),
 }
 
 
@@ -35,11 +35,11 @@ class MalformedManifest(SettingsError):
 
 class Reactive(msgspec.Struct, frozen=True):
     """A stock that follows cold starts: `min_count` to `max_count`, `increment` for each `threshold` cold starts of the
-    last round; one that was not used for `ttl_ns` nanoseconds is let go."""
+    last round; one that was not used for `ttl_ms` milliseconds is let go."""
 
     min_count: int
     max_count: int
-    ttl_ns: int
+    ttl_ms: int
     threshold: int
     increment: int
 
@@ -219,16 +219,16 @@ def _reactive(wire: _Reactive) -> Reactive:
         raise ValueError(f"reactive.minCount {wire.min_count} is above maxCount {wire.max_count}")
     if wire.increment > wire.max_count:
         raise ValueError(f"reactive.increment {wire.increment} is above maxCount {wire.max_count}")
-    return Reactive(wire.min_count, wire.max_count, _span_ns(wire.ttl), wire.threshold, wire.increment)
+    return Reactive(wire.min_count, wire.max_count, _span_ms(wire.ttl), wire.threshold, wire.increment)
 
 
-def _span_ns(text: str) -> int:
-    """`2 minutes`, `10m`, `30 s` in nanoseconds."""
+def _span_ms(text: str) -> int:
+    """`2 minutes`, `10m`, `30 s` in milliseconds."""
     match = _SPAN.fullmatch(text.strip().lower())
-    unit_ns = _UNITS_NS.get(match.group(2)) if match is not None else None
-    if match is None or unit_ns is None:
+    unit_ms = _UNITS_MS.get(match.group(2)) if match is not None else None
+    if match is None or unit_ms is None:
         raise ValueError(f"reactive.ttl {_quoted(text)} is no span of time like 2 minutes or 30 s")
-    return int(match.group(1)) * unit_ns
+    return int(match.group(1)) * unit_ms
 
 
 def _quoted(text: str) -> str:

@@ -75,26 +75,26 @@ def test_the_stock_is_in_the_manifest_s_order() -> None:
     parsed = parse_manifest(manifest(b=[runtime("b:1", stemCells=cells)], a=[runtime("a:1", stemCells=cells[:1])]))
     assert parsed.stem_cells() == (
         StemCell("b:1", 1024, 1, None),
-        StemCell("b:1", 128, 2, Reactive(1, 4, 120_000_000_000, 2, 1)),
+        StemCell("b:1", 128, 2, Reactive(1, 4, 120_000, 2, 1)),
         StemCell("a:1", 1024, 1, None),
     )
 
 
 @pytest.mark.parametrize(
-    ("ttl", "ttl_ns"),
+    ("ttl", "ttl_ms"),
     [
-        ("500 ms", 500_000_000),
-        ("30s", 30_000_000_000),
-        ("1 minute", 60_000_000_000),
-        ("2 Hours", 7_200_000_000_000),
-        ("1d", 86_400_000_000_000),
+        ("500 ms", 500),
+        ("30s", 30_000),
+        ("1 minute", 60_000),
+        ("2 Hours", 7_200_000),
+        ("1d", 86_400_000),
     ],
 )
-def test_spans_of_time(ttl: str, ttl_ns: int) -> None:
+def test_spans_of_time(ttl: str, ttl_ms: int) -> None:
     cell = {"count": 0, "memory": "1 MB", "reactive": {**REACTIVE, "ttl": ttl}}
     reactive = parse_manifest(manifest(a=[runtime(stemCells=[cell])])).stem_cells()[0].reactive
     assert reactive is not None
-    assert reactive.ttl_ns == ttl_ns
+    assert reactive.ttl_ms == ttl_ms
 
 
 def test_an_empty_manifest_is_one() -> None:
