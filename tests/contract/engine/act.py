@@ -83,6 +83,11 @@ def child_hog(args):
     return {"child": subprocess.call([sys.executable, "-c", HOG])}
 
 
+def child_sleep(args):
+    """Wait for a child that takes `s` seconds."""
+    return {"child": subprocess.call(["sleep", str(args["s"])])}
+
+
 def large(args):
     """A result of more than `n` bytes."""
     return {"x": "x" * args["n"]}

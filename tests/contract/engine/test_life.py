@@ -181,6 +181,7 @@ async def test_orphans_are_removed_at_open_and_only_ones_own(lab: Lab) -> None:
     engine = await lab.engine()
     neighbour = await initialised(lab, engine)
     former = await lab.orphan()
+    assert lab.standing(former)
     await lab.engine(identity=former)
     assert lab.standing(former) == []
     assert result(await run(neighbour, x=1))["x"] == 1
