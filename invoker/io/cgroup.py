@@ -124,24 +124,17 @@ class ControlGroup:
 
         Raises PlatformFault, with the reason, where there is none that can be written from here.
         """
-        mounts = _mounts(proc)
         try:
-            lines = (proc / str(pid) / "cgroup").read_text().splitlines()
+            group = cls(f"of {what} {pid}", *_groups_of(pid, proc))
+            own = cls("", *_groups_of("self", proc))
         except OSError as error:
             raise PlatformFault(f"the control group of {what} {pid} can't be read: {_words(error)}") from error
-        directories: dict[str, Path] = {}
-        for line in lines:
-            _, controllers, path = line.split(":", 2)
-            for controller in controllers.split(","):
-                if controller in mounts.v1:
-                    directories[controller] = _place(mounts.v1[controller], path)
-            if not controllers and mounts.version == 2 and mounts.v2 is not None:
-                directories[""] = _place(mounts.v2, path)
-        group = cls(f"of {what} {pid}", 2 if "" in directories else 1, directories)
         freezer = group._freezer()
         if freezer is None or not os.access(freezer, os.W_OK):
             where = freezer or "no freezer in sight"  # the root group has none either
             raise PlatformFault(f"the control group of {what} {pid} can't be frozen from here ({where})")
+        if freezer == own._freezer():
+            raise PlatformFault(f"{what} {pid} shares this process's own control group, which must not be frozen")
         return group
 
     @classmethod
@@ -340,6 +333,20 @@ def probe(*, proc: Path = Path("/proc")) -> CgroupSupport:
     missing = [word for word, there in (("freezer", can_freeze), ("memory controller", can_limit)) if not there]
     reason = f"this machine's groups have no {' and no '.join(missing)}" if missing else ""
     return CgroupSupport(version, can_freeze, can_limit, reason)
+
+
+def _groups_of(pid: int | str, proc: Path) -> tuple[int, dict[str, Path]]:
+    """(version, directories) of the group that a process is in. Raises OSError."""
+    mounts = _mounts(proc)
+    directories: dict[str, Path] = {}
+    for line in (proc / str(pid) / "cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        for controller in controllers.split(","):
+            if controller in mounts.v1:
+                directories[controller] = _place(mounts.v1[controller], path)
+        if not controllers and mounts.version == 2 and mounts.v2 is not None:
+            directories[""] = _place(mounts.v2, path)
+    return 2 if "" in directories else 1, directories
 
 
 def freezer_parent(*, proc: Path = Path("/proc")) -> Path | None:
