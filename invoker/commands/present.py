@@ -163,14 +163,27 @@ def activation_row(listed: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def log_line(line: str) -> RenderableType:
-    """A line of a log: `<time> <stream>: <text>` (contract, section 10), the time of day being enough here."""
+    """A line of a log: `<time> <stream>: <text>` (contract, section 10), the time of day being enough here.
+
+    Colours that the function printed are kept; what else would steer the terminal is not.
+    """
     from rich.padding import Padding
     from rich.text import Text
 
     moment, _, rest = line.partition(" ")
     stream, _, text = rest.strip().partition(": ")
     colour = "red" if stream == "stderr" else "cyan"
-    return Padding(Text.assemble((moment[11:23], "dim"), " ", (stream, colour), " ", text), (0, 0, 0, 2), expand=False)
+    told = Text.assemble((_time_of_day(moment), "dim"), " ", (stream, colour), " ", Text.from_ansi(text))
+    return Padding(told, (0, 0, 0, 2), expand=False)
+
+
+def _time_of_day(moment: str) -> str:
+    """Of an RFC 3339 time stamp in UTC, as the clock here shows it, to the millisecond; unchanged where it is none."""
+    try:
+        here = datetime.fromisoformat(f"{moment[:19]}+00:00").astimezone()
+    except ValueError:
+        return moment
+    return f"{here:%H:%M:%S}{moment[19:23].rstrip('Z')}"
 
 
 def annotation(record: Mapping[str, Any], key: str) -> Any:

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,9 +25,14 @@ from invoker.commands.target import DEFAULT_DATA_DIR, DEFAULT_URL, Target
 from invoker.config import DevSettings
 from invoker.errors import CallerFault
 from invoker.io import dev_file
+from invoker.io.decision_log import DecisionLog
 from invoker.io.dev_api import DevApi, DevInfo
 from invoker.io.http_server import HttpServer, Router
 from invoker.io.sqlite_store import SqliteStore
+from invoker.policy import Pool, step
+from invoker.policy import events as ev
+from invoker.policy.policyset import default
+from invoker.policy.types import ActivationId, ContainerId, PrewarmKey, WarmKey
 
 ROOT = Path(__file__).parents[2]
 SOURCE = "def main(args):\n    return args\n"
@@ -34,14 +40,18 @@ START_WAIT_MAX_S = 10.0
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A directory of its own, and nothing in the environment that leads to an invoker."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("invoker.commands.target.DEFAULT_URL", "http://127.0.0.1:1")
     for name in ("INVOKER_URL", "DATA_DIR"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TZ", "Etc/GMT-2")  # two hours ahead of UTC
+    time.tzset()
     (tmp_path / "hello.py").write_text(SOURCE)
-    return tmp_path
+    yield tmp_path
+    monkeypatch.undo()
+    time.tzset()
 
 
 class Said:
@@ -120,7 +130,10 @@ class Running:
             "name": told["action"]["name"],
             "start": 1_700_000_000_000,
             "duration": 12,
-            "logs": ["2026-01-01T10:11:12.345678901Z stdout: good morning", "2026-01-01T10:11:13.0Z     stderr: oh"],
+            "logs": [
+                "2026-01-01T10:11:12.345678901Z stdout: \x1b[31mgood\x1b[0m \x1b[2Jmorning",
+                "2026-01-01T10:11:13.0Z     stderr: oh",
+            ],
             "annotations": [{"key": "path", "value": f"{told['action']['path']}/{told['action']['name']}"}],
             "response": {"statusCode": self.status, "result": {"said": "[red]hello[/red]"}, "size": 1},
         }
@@ -308,8 +321,9 @@ def test_an_invocation_is_shown_to_a_person(run: Callable[..., Said], running: R
     assert "paused: the container was thawed" in said.out
     assert "thaw 0.2 ms · run 1.5 ms" in said.out
     assert '"said": "[red]hello[/red]"' in said.out
-    assert "10:11:12.345 stdout good morning" in said.out
-    assert "10:11:13.0Z stderr oh" in said.out
+    assert "12:11:12.345 stdout good morning" in said.out
+    assert "12:11:13.0 stderr oh" in said.out
+    assert "\x1b" not in said.out
 
 
 @pytest.mark.parametrize("status", [0, 1, 2, 3])
@@ -409,6 +423,45 @@ def test_replay_refuses_what_is_no_decision_log(run: Callable[..., Said]) -> Non
     assert said.code == ExitCode.REFUSED
     assert "hello.py is no decision log" in said.err
     assert run("replay", "nowhere.jsonl").code == ExitCode.REFUSED
+
+
+@pytest.fixture
+def decision_log(tmp_path: Path) -> Path:
+    """The log of a pool that was asked for a function, and stopped."""
+    log = DecisionLog(tmp_path, default(512), 1_000, file_bytes=10_000, files_max=3)
+    pool = Pool(default(512))
+    key = WarmKey("guest", "guest", "hello", "0.0.1", "1-a", "")
+    events: list[ev.AnyEvent] = [
+        ev.InvocationArrived(ActivationId("a"), key, PrewarmKey("python:3", 128)),
+        ev.ContainerStarted(ContainerId(1)),
+        ev.ContainerInitialized(ContainerId(1), 400_000),
+        ev.RunFinished(ContainerId(1), ActivationId("a"), reusable=True),
+    ]
+    for number, event in enumerate(events):
+        log.append(number * 1_000_000, event, step(pool, number * 1_000_000, event))
+    log.close()
+    return log.path
+
+
+def test_a_replay_tells_that_all_is_the_same(run: Callable[..., Said], decision_log: Path) -> None:
+    said = run("replay", str(decision_log))
+    assert said.code == 0
+    assert said.out.startswith("identical: 4 events, 1 invocations, ")
+    assert run("replay", str(decision_log), "--json").data["difference"] is None
+    told = run("replay", str(decision_log), "--tell").out
+    assert "    0.001 s  container 1 (hello) is ready after 1.0 ms; container 1 (hello) runs it, cold" in told
+
+
+def test_a_replay_shows_both_sides_of_a_difference(run: Callable[..., Said], decision_log: Path) -> None:
+    lines = decision_log.read_text().replace('["Start",1', '["Start",7')
+    decision_log.write_text(lines)
+    said = run("replay", str(decision_log))
+    assert said.code == ExitCode.DIFFERENT
+    assert said.out.startswith("different: ")
+    recorded, decided = said.out.split("decided now:")
+    assert "Start(container=7" in recorded
+    assert "Start(container=1" in decided
+    assert run("replay", str(decision_log), "--json").code == ExitCode.DIFFERENT
 
 
 # --- small means ----------------------------------------------------------------------------------------------------
