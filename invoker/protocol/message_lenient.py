@@ -71,7 +71,7 @@ def lenient(body: bytes) -> Wire:
         cause=top.text("cause"),
         revision=top.text("revision"),
         content=top.raw("content"),
-        init_args=[name for each in top.elements("initArgs") if (name := _read(_TEXT, each, ""))],
+        init_args=[name for each in top.elements("initArgs") if (name := _read(_TEXT, each, None)) is not None],
         locked_args={name: _read(_TEXT, each, "") for name, each in top.members("lockedArgs").items()},
     )
 

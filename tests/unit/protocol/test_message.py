@@ -239,6 +239,14 @@ def test_transaction_ids_that_are_none(transid: Any) -> None:
         decode(wire(transid=transid))
 
 
+def test_a_name_that_is_no_string_is_dropped_alone() -> None:
+    """And the empty name is a name, on either way of reading."""
+    content = {"": 1, "a": 2, "b": 3}
+    message = decode(wire(content=content, initArgs=["", 5, None, "a", ["b"]]))
+    assert message.init_parameters == {"": b"1", "a": b"2"}
+    assert decode(wire(content=content, initArgs=["", "a"])).init_parameters == message.init_parameters
+
+
 def test_annotations_are_taken_where_they_are_strings() -> None:
     annotations = [
         {"key": "a", "value": "1"},
