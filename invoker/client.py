@@ -45,12 +45,15 @@ class HttpDoor:
     """A running invoker at `url`; `ca_file` holds the certificate to trust where the system doesn't know it."""
 
     def __init__(self, url: str, ca_file: str | None = None) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            host, self._port = parts.hostname, parts.port
+        except ValueError:
+            parts, host = None, None
+        if parts is None or parts.scheme not in ("http", "https") or not host:
             raise CallerFault(f"--url is something like http://127.0.0.1:8080, not {url!r}")
         self._url = url
-        self._host = parts.hostname
-        self._port = parts.port
+        self._host = host
         self._context: ssl.SSLContext | None = None
         if parts.scheme == "https":
             try:
@@ -72,6 +75,11 @@ class HttpDoor:
             connection.request(method, target, body or None, {"Content-Type": "application/json"} if body else {})
             response = connection.getresponse()
             return response.status, response.read()
+        except ssl.SSLCertVerificationError as problem:
+            raise Unreachable(
+                f"the invoker at {self._url} shows a certificate that isn't trusted here ({problem.verify_message}): "
+                "give the one to trust with --ca-file"
+            ) from problem
         except (OSError, http.client.HTTPException) as problem:
             raise Unreachable(
                 f"no invoker answers at {self._url}: {problem}; start one with `invoker dev`, or give its --url"

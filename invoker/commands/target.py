@@ -28,6 +28,9 @@ class Target:
     url: Annotated[str | None, Parameter(group="Which invoker", env_var="INVOKER_URL")] = None
     """Address of a running `invoker dev`, such as http://127.0.0.1:8080; found by the data directory."""
 
+    ca_file: Annotated[Path | None, Parameter(group="Which invoker")] = None
+    """Certificate (PEM) to trust at an https:// --url."""
+
     data_dir: Annotated[Path | None, Parameter(group="Which invoker", env_var="DATA_DIR")] = None
     """Data directory of an `invoker dev`; default .invoker."""
 
@@ -39,7 +42,7 @@ class Target:
     def running(self) -> Client | None:
         """The invoker that runs, None where none does: at the URL, at the data directory, at the usual address."""
         if self.url is not None:
-            return Client(HttpDoor(self.url))
+            return Client(HttpDoor(self.url, None if self.ca_file is None else str(self.ca_file)))
         page = dev_file.find(self.directory)
         if page is not None:
             return Client(HttpDoor(page.url, page.ca_file))

@@ -22,7 +22,10 @@ _LOCK_RETRY_S = 0.01
 
 
 class DevPage(msgspec.Struct, frozen=True):
-    """How to reach the invoker that serves a data directory. `decision_log` is the directory of its decision log."""
+    """How to reach the invoker that serves a data directory.
+
+    `decision_log` is the directory of its decision log, `ca_file` the certificate to trust, None for plain HTTP.
+    """
 
     url: str
     pid: int
@@ -39,7 +42,11 @@ class DevClaim:
         self._descriptor: int | None = descriptor
 
     def publish(self, page: DevPage) -> None:
-        """Tell how this invoker is reached; readers see the old page or the new one, never half of one."""
+        """Tell how this invoker is reached; readers see the old page or the new one, never half of one.
+
+        They may be in another directory, so paths are made absolute.
+        """
+        page = msgspec.structs.replace(page, decision_log=_absolute(page.decision_log), ca_file=_absolute(page.ca_file))
         draft = self._page.with_suffix(".draft")
         try:
             draft.write_bytes(msgspec.json.encode(page))
@@ -70,6 +77,10 @@ def claim(data_dir: Path) -> DevClaim:
             f"the data directory {data_dir} is served by {who}: stop that one, or choose another --data-dir"
         )
     return DevClaim(data_dir, descriptor)
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).resolve())
 
 
 def _locked(descriptor: int) -> bool:
