@@ -11,7 +11,7 @@ import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def run_dev(settings: DevSettings) -> int:
     claim = dev_file.claim(settings.data_dir)
     logs = invoker_logging.setup(settings.log_level, settings.log_format, sys.stdout)
     try:
-        return _run(_Dev(settings, claim, logs).serve())
+        return _run(Dev(settings, claim, logs).serve())
     finally:
         logs.close()
         claim.release()
@@ -126,37 +126,58 @@ def stock(manifest: RuntimesManifest) -> tuple[ev.StemCells, ...]:
     )
 
 
-class _Dev:
-    """`invoker dev`, built."""
+class Instead(msgspec.Struct, frozen=True):
+    """What takes the place of what the settings say, for tests. `engine` is given where its timings are told to."""
 
-    def __init__(self, settings: DevSettings, claim: dev_file.DevClaim, logs: Logs) -> None:
+    engine: Callable[[Callable[[str, float], None]], ContainerEngine] | None = None
+    policies: PolicySet | None = None
+    runner: RunnerSettings | None = None
+
+
+class Dev:
+    """`invoker dev`: `build` joins the parts, which stand as attributes from then on; `serve` is its whole life."""
+
+    pool: Pool
+    engine: ContainerEngine
+    driver: Driver
+    store: SqliteStore
+    decision_log: DecisionLog
+    intake: Intake
+    listeners: list[Listener]
+
+    def __init__(
+        self, settings: DevSettings, claim: dev_file.DevClaim, logs: Logs, instead: Instead | None = None
+    ) -> None:
+        self.metrics = Metrics()
         self._settings = settings
         self._claim = claim
         self._logs = logs
-        self._metrics = Metrics()
+        self._instead = instead or Instead()
 
     async def serve(self) -> int:
         """Build, start, serve, drain."""
-        settings, metrics = self._settings, self._metrics
+        return await self.build().run(self._serving)
+
+    def build(self) -> Lifecycle:
+        """Make the parts and join them; nothing is started yet but the decision log's thread."""
+        settings, metrics, instead = self._settings, self.metrics, self._instead
         clock = SystemClock()
-        capacity_mb = settings.user_memory_bytes // MIB
-        policy = policies(settings, capacity_mb)
+        policy = instead.policies or policies(settings, settings.user_memory_bytes // MIB)
         manifest = _manifest(settings)
-        engine = self._engine()
-        decisions = settings.decision_log_dir or settings.data_dir / "decisions"
-        decision_log = DecisionLog(
-            decisions,
+        engine = self.engine = self._engine() if instead.engine is None else instead.engine(self._observe)
+        self.decision_log = DecisionLog(
+            settings.decision_log_dir or settings.data_dir / "decisions",
             policy,
             clock.time_ns(),
             file_bytes=settings.decision_log_bytes,
             files_max=settings.decision_log_files,
         )
-        pool = Pool(policy)
-        driver = Driver(pool, engine, clock, manifest.image, decision_log)
-        store = SqliteStore(settings.data_dir / dev_file.STORE_NAME)
+        pool = self.pool = Pool(policy)
+        driver = self.driver = Driver(pool, engine, clock, manifest.image, self.decision_log)
+        store = self.store = SqliteStore(settings.data_dir / dev_file.STORE_NAME)
         actions = CachedActions(store, ACTIONS_CACHED, on_hit=metrics.cache_hit.inc, on_miss=metrics.cache_miss.inc)
         runner = Runner(
-            RunnerSettings(0, settings.user_memory_bytes, store_blocking=True),
+            instead.runner or RunnerSettings(0, settings.user_memory_bytes, store_blocking=True),
             driver,
             actions,
             store,
@@ -165,23 +186,22 @@ class _Dev:
             metrics,
             self._logs,
         )
-        intake = Intake(runner, KeyRing())
-        listeners = self._listeners(intake, pool, engine, store, manifest)
-        lifecycle = Lifecycle(
+        self.intake = Intake(runner, KeyRing())
+        self.listeners = self._listeners(self.intake, pool, engine, store, manifest)
+        metrics.show(lambda: snapshot(pool, self._logs.writer.dropped))
+        return Lifecycle(
             Parts(
                 engine=engine,
                 driver=driver,
-                intake=intake,
-                listeners=listeners,
+                intake=self.intake,
+                listeners=self.listeners,
                 stock=stock(manifest),
                 opens=[store.open],
                 closes=[actions.close, store.close],
-                decision_log=decision_log,
+                decision_log=self.decision_log,
                 drain_delay_s=settings.drain_delay_ns / 1e9,
             )
         )
-        metrics.show(lambda: snapshot(pool, self._logs.writer.dropped))
-        return await lifecycle.run(lambda: self._serving(listeners[0], engine, decision_log.path.parent))
 
     def _engine(self) -> ContainerEngine:
         settings = self._settings
@@ -209,7 +229,7 @@ class _Dev:
         return ProcessEngine(ProcessSettings(directory=directory, api_host=settings.containers_api_host))
 
     def _observe(self, command: str, seconds: float) -> None:
-        metrics = self._metrics
+        metrics = self.metrics
         if command == "poll":
             metrics.container_poll.observe(seconds)
         elif command in metrics.docker:
@@ -224,7 +244,7 @@ class _Dev:
         router.add("POST", "/invoke", intake.handle)
         router.add("GET", "/ping", _pong)
         inside = Router() if settings.metrics_port is not None else router
-        DebugApi(pool, self._metrics, lambda: intake.in_flight, engine.describe).register(inside)
+        DebugApi(pool, self.metrics, lambda: intake.in_flight, engine.describe).register(inside)
         listeners = [self._listener(router, settings.http_port)]
         if settings.metrics_port is not None:
             listeners.append(self._listener(inside, settings.metrics_port))
@@ -243,7 +263,7 @@ class _Dev:
         return listeners
 
     def _listener(self, router: Router, port: int) -> Listener:
-        settings, metrics = self._settings, self._metrics
+        settings, metrics = self._settings, self.metrics
         context = None
         if settings.tls_cert_file is not None and settings.tls_key_file is not None:
             context = tls.server_context(settings.tls_cert_file, settings.tls_key_file)
@@ -260,16 +280,17 @@ class _Dev:
         scheme = "http" if self._settings.tls_cert_file is None else "https"
         return f"{scheme}://{self._settings.http_host}:{listener.server.port}"
 
-    def _serving(self, listener: Listener, engine: ContainerEngine, decisions: Path) -> None:
+    def _serving(self) -> None:
         """Everything stands: tell the terminal and the other commands."""
         settings = self._settings
-        url = self._url(listener)
+        url = self._url(self.listeners[0])
+        decisions = str(self.decision_log.path.parent.resolve())
         self._claim.publish(
-            dev_file.DevPage(url, os.getpid(), settings.engine, str(decisions.resolve()), _text(settings.tls_cert_file))
+            dev_file.DevPage(url, os.getpid(), settings.engine, decisions, _text(settings.tls_cert_file))
         )
-        described = engine.describe()
+        described = self.engine.describe()
         log.info("serving %s with the %s engine: %s", url, settings.engine, described.get("isolation", ""))
-        self._metrics.lag.start()
+        self.metrics.lag.start()
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD)
