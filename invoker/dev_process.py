@@ -5,13 +5,15 @@ For the tour, and for `invoker invoke` where none runs: both meet the invoker ex
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from types import FrameType
+from typing import IO, Any, NoReturn
 
 from invoker.client import HttpDoor
 from invoker.errors import PlatformFault
@@ -24,7 +26,11 @@ _LOG_TAIL_BYTES = 2000
 
 
 class DevProcess:
-    """An `invoker dev` on `data_dir`, a free port and the further `arguments`. A context: it serves inside."""
+    """An `invoker dev` on `data_dir`, a free port and the further `arguments`. A context: it serves inside.
+
+    To be entered in the main thread: a SIGTERM or SIGHUP that comes meanwhile ends this process in order, the child
+    first.
+    """
 
     def __init__(self, data_dir: Path, arguments: Sequence[str] = ()) -> None:
         self._data_dir = data_dir
@@ -33,6 +39,7 @@ class DevProcess:
         self._log: IO[bytes] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._page: dev_file.DevPage | None = None
+        self._former: dict[signal.Signals, Any] = {}
 
     @property
     def page(self) -> dev_file.DevPage:
@@ -47,6 +54,7 @@ class DevProcess:
         return HttpDoor(self.page.url, self.page.ca_file)
 
     def __enter__(self) -> DevProcess:
+        self._former = {number: signal.signal(number, _leave) for number in (signal.SIGTERM, signal.SIGHUP)}
         self._log = tempfile.TemporaryFile()
         self._process = subprocess.Popen(  # noqa: S603 - our own program
             self._command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT
@@ -66,6 +74,8 @@ class DevProcess:
         if self._process is None:
             return 0
         process = self._process
+        while self._former:
+            signal.signal(*self._former.popitem())
         process.terminate()
         try:
             code = process.wait(STOP_WAIT_MAX_S)
@@ -96,3 +106,7 @@ class DevProcess:
         size = self._log.seek(0, 2)
         self._log.seek(max(0, size - _LOG_TAIL_BYTES))
         return self._log.read().decode("utf-8", "replace").strip()
+
+
+def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)

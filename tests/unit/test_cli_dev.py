@@ -104,3 +104,17 @@ def test_the_tour_is_as_told(tmp_path: Path) -> None:
     assert "identical: " in done.stdout
     assert max(len(line) for line in done.stdout.splitlines()) <= 100
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_tour_that_is_broken_off_leaves_nothing(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    command = [sys.executable, "-u", "-m", "invoker.cli", "tour"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None
+        while b"invoker dev serves at" not in process.stdout.readline():
+            assert process.poll() is None
+        process.send_signal(number)
+        process.communicate(timeout=TOUR_WAIT_MAX_S)
+    assert process.returncode == code
+    assert list(tmp_path.iterdir()) == []
