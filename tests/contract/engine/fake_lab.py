@@ -155,7 +155,7 @@ class FakeLab:
                 raise ContainerFault("it did not answer")
 
         self.identities.append(identity)
-        kinds = frozenset({"python:3", LOST, MUTE})
+        kinds = frozenset({"python:3", "nodejs:default", LOST, MUTE})
         return FakeEngine(self._behave, gate=gate, kinds=kinds, machine=self._machine, owner=f"lab.{identity}")
 
     async def _behave(self, container: FakeContainer, path: Path, body: bytes) -> Reply:
