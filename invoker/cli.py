@@ -24,7 +24,9 @@ app = App(
     version=__version__,
 )
 
-_BEGIN, _SERVE, _USE, _INSIDE = (Group.create_ordered(name) for name in ("Begin", "Serve", "Use", "Look inside"))
+_BEGIN, _SERVE, _USE, _INSIDE = (
+    Group(name, sort_key=position) for position, name in enumerate(("Begin", "Serve", "Use", "Look inside"))
+)
 
 for function, group, summary, more in (
     ("tour", _BEGIN, "See functions run cold, warm, paused and failing, in under a minute.", ""),
