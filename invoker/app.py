@@ -43,7 +43,7 @@ from invoker.policy.keepalive import GreedyDual, LruTtl
 from invoker.policy.pausing import AdaptiveGrace, FixedGrace, NeverPause
 from invoker.policy.prewarm import FixedStock, ReactiveStock
 from invoker.policy.types import MILLISECOND_NS, PrewarmKey
-from invoker.ports import ContainerEngine
+from invoker.ports import ActionStore, ContainerEngine, RecordSink
 from invoker.protocol.manifest import RuntimesManifest, parse_manifest
 from invoker.protocol.secrets import KeyRing
 from invoker.runner import Runner, RunnerSettings
@@ -71,13 +71,13 @@ def run_dev(settings: DevSettings) -> int:
     claim = dev_file.claim(settings.data_dir)
     logs = invoker_logging.setup(settings.log_level, settings.log_format, sys.stdout)
     try:
-        return _run(Dev(settings, claim, logs).serve())
+        return run(Dev(settings, claim, logs).serve())
     finally:
         logs.close()
         claim.release()
 
 
-def _run(main: Coroutine[Any, Any, int]) -> int:
+def run(main: Coroutine[Any, Any, int]) -> int:
     """On uvloop where it is installed."""
     if importlib.util.find_spec("uvloop") is None:
         return asyncio.run(main)
@@ -127,11 +127,16 @@ def stock(manifest: RuntimesManifest) -> tuple[ev.StemCells, ...]:
 
 
 class Instead(msgspec.Struct, frozen=True):
-    """What takes the place of what the settings say, for tests. `engine` is given where its timings are told to."""
+    """What takes the place of what the settings say, for tests and benchmarks.
+
+    `engine` is given where its timings are told to. `actions` and `sink` take the store's place towards the runner.
+    """
 
     engine: Callable[[Callable[[str, float], None]], ContainerEngine] | None = None
     policies: PolicySet | None = None
     runner: RunnerSettings | None = None
+    actions: ActionStore | None = None
+    sink: RecordSink | None = None
 
 
 class Dev:
@@ -175,12 +180,14 @@ class Dev:
         pool = self.pool = Pool(policy)
         driver = self.driver = Driver(pool, engine, clock, manifest.image, self.decision_log)
         store = self.store = SqliteStore(settings.data_dir / dev_file.STORE_NAME)
-        actions = CachedActions(store, ACTIONS_CACHED, on_hit=metrics.cache_hit.inc, on_miss=metrics.cache_miss.inc)
+        actions = CachedActions(
+            instead.actions or store, ACTIONS_CACHED, on_hit=metrics.cache_hit.inc, on_miss=metrics.cache_miss.inc
+        )
         runner = Runner(
             instead.runner or RunnerSettings(0, settings.user_memory_bytes, store_blocking=True),
             driver,
             actions,
-            store,
+            instead.sink or store,
             manifest.resolve,
             clock,
             metrics,

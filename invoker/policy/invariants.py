@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from invoker.policy.container import Container, State
+from invoker.policy.deadlines import Deadlines
+from invoker.policy.events import TimerName
 from invoker.policy.pool import Pool
 from invoker.policy.reference import REMOVALS_WAITING_MAX, Reference
 from invoker.policy.types import ActivationId
@@ -140,9 +142,10 @@ def _progress(pool: Pool) -> Iterator[str]:
     moving = any(c.claims or c.state not in still for c in pool.containers.values())
     if pool.waiting and not moving:
         yield "activations wait, and nothing will end the wait"
-    for name, deadlines in (("pause", pool.pauses), ("expire", pool.expiries)):
+    timers: list[tuple[TimerName, Deadlines]] = [("pause", pool.pauses), ("expire", pool.expiries)]
+    for name, deadlines in timers:
         next_ns = deadlines.next_ns()
-        armed_ns = pool.armed.get(name)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        armed_ns = pool.armed.get(name)
         if next_ns and not pool.drained and (armed_ns is None or armed_ns > next_ns):
             yield f"a deadline at {next_ns} has no '{name}' timer"
     if pool.drained and (pool.placed or pool.waiting or len(pool.containers) > pool.quarantined):

@@ -6,8 +6,10 @@ deadline, then the runtime's own error, then the rest. Every message a caller ca
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from enum import IntEnum
-from typing import Literal
+from typing import Literal, cast
 
 import msgspec
 
@@ -163,11 +165,13 @@ def _own_error(reply: Reply) -> str | None:
     if reply.status is None or reply.status == 200:
         return None
     members = _members(reply.body)
-    raw = members.get("error") if members is not None else None
-    if raw is None:
+    error = members.get("error") if members is not None else None
+    if isinstance(error, str):
+        return error.encode("utf-8", "replace").decode()
+    if not isinstance(error, msgspec.Raw):
         return None
     try:
-        return msgspec.json.decode(raw, type=str)
+        return msgspec.json.decode(error, type=str)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
@@ -175,9 +179,22 @@ def _own_error(reply: Reply) -> str | None:
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-def _members(body: bytes) -> dict[str, msgspec.Raw] | None:
-    """The top-level members of a JSON object, their values untouched; None where the body is no JSON object."""
+def _members(body: bytes) -> Mapping[str, object] | None:
+    """The top-level members of a JSON object, by name; None where the body is no JSON object."""
     try:
         return _decode_members(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _odd_members(body) if b"\\u" in body else None
+
+
+def _odd_members(body: bytes) -> Mapping[str, object] | None:
+    """The same by the standard library, which takes half a surrogate pair, as JavaScript may leave one in a string."""
+    try:
+        value: object = json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
         return None
+    return cast(dict[str, object], value) if isinstance(value, dict) else None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")

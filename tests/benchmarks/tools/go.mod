@@ -1,0 +1,3 @@
+module invoker.test/benchmarks
+
+go 1.22
