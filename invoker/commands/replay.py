@@ -19,35 +19,49 @@ if TYPE_CHECKING:
 
 
 def replay(file: Path, /, *files: Path, tell: bool = False, json: JsonFlag = False) -> int:
-    """Feed a decision log to the pool again and compare what it decides.
+    """Feed decision logs to the pool again and compare what it decides.
 
     Parameters
     ----------
     file
-        The log's first file; those that follow it in its directory are found.
+        A log's first file; those that follow it in its directory are found.
     files
-        Or all files of one run.
+        More of its files, or those of other runs.
     tell
         First tell what happened and what was decided, in words.
     json
-        Print the report as JSON.
+        Print the reports as JSON, a list of one for each run.
     """
     from invoker import replay as heart
 
-    paths = [file, *files]
-    try:
-        if tell:
-            _tell(paths[0])
-        report = heart.replay(paths)
-    except heart.ReplayError as problem:
-        raise CallerFault(str(problem)) from problem
+    reports: list[tuple[Path, ReplayReport]] = []
+    for run in _runs([file, *files]):
+        try:
+            if tell:
+                _tell(run[0])
+            reports.append((run[0], heart.replay(run)))
+        except heart.ReplayError as problem:
+            raise CallerFault(str(problem)) from problem
+        if not json:
+            _show(*reports[-1], named=len(files) > 0)
     if json:
-        present.say(present.pretty(msgspec.json.encode(report)))
-    else:
-        present.say(verdict(report))
-        if report.difference is not None:
-            present.say(difference(report.difference))
-    return ExitCode.OK if report.identical else ExitCode.DIFFERENT
+        listed = [{"log": str(path), **msgspec.structs.asdict(report)} for path, report in reports]
+        present.say(present.pretty(msgspec.json.encode(listed)))
+    return ExitCode.OK if all(report.identical for _, report in reports) else ExitCode.DIFFERENT
+
+
+def _runs(paths: Sequence[Path]) -> list[list[Path]]:
+    """The files by run: a run's files have the same name up to the last `-` (`invoker.io.decision_log`)."""
+    runs: dict[tuple[Path, str], list[Path]] = {}
+    for path in sorted(paths):
+        runs.setdefault((path.parent, path.name.rpartition("-")[0]), []).append(path)
+    return list(runs.values())
+
+
+def _show(path: Path, report: ReplayReport, *, named: bool) -> None:
+    present.say(f"{path}: {verdict(report)}" if named else verdict(report))
+    if report.difference is not None:
+        present.say(difference(report.difference))
 
 
 def _tell(path: Path) -> None:

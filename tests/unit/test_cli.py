@@ -447,7 +447,7 @@ def test_a_replay_tells_that_all_is_the_same(run: Callable[..., Said], decision_
     said = run("replay", str(decision_log))
     assert said.code == 0
     assert said.out.startswith("identical: 4 events, 1 invocations, ")
-    assert run("replay", str(decision_log), "--json").data["difference"] is None
+    assert run("replay", str(decision_log), "--json").data[0]["difference"] is None
     told = run("replay", str(decision_log), "--tell").out
     assert "    0.001 s  container 1 (hello) is ready after 1.0 ms; container 1 (hello) runs it, cold" in told
 
@@ -462,6 +462,18 @@ def test_a_replay_shows_both_sides_of_a_difference(run: Callable[..., Said], dec
     assert "Start(container=7" in recorded
     assert "Start(container=1" in decided
     assert run("replay", str(decision_log), "--json").code == ExitCode.DIFFERENT
+
+
+def test_runs_are_replayed_each_by_itself(run: Callable[..., Said], decision_log: Path) -> None:
+    other = decision_log.with_name("decisions-00000000000000009999-00001.jsonl")
+    other.write_text(decision_log.read_text().replace("0000000000000000", "0000000000000009")[:-1])
+    said = run("replay", str(other), str(decision_log))
+    assert said.code == 0
+    first, second = said.out.splitlines()
+    assert first.startswith(f"{decision_log}: identical: 4 events")
+    assert second.startswith(f"{other}: identical: 3 events")
+    assert second.endswith("; the last line was cut short, as a killed invoker leaves it")
+    assert [each["steps"] for each in run("replay", str(other), str(decision_log), "--json").data] == [4, 3]
 
 
 # --- small means ----------------------------------------------------------------------------------------------------
