@@ -152,10 +152,10 @@ class Isolation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def environment(api_host: str, temporary: str) -> dict[str, str]:
-    """What a runtime finds in its environment, all of it. Overlapping runs are the pool's to allow."""
+    """All that a runtime finds in its environment. Its files go to `temporary`; runs overlap where the pool says so."""
     return {
         "PATH": SEARCH_PATH,
-        "HOME": temporary,
+        "HOME": "/tmp",  # noqa: S108 - the contract's, section 12
         "TMPDIR": temporary,
         "LANG": "C.UTF-8",
         "__OW_API_HOST": api_host,

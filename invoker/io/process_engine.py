@@ -114,13 +114,14 @@ class ProcessEngine:
         """As the port says. What spawns is limited in number at a time and seen to its end even when the caller is
         cancelled; waiting for the runtime to answer is not."""
         isolation = self._isolation
-        if isolation is None or self._closing is not None:
-            raise StartFailed(f"no container of kind {spec.kind} can be started: the engine is not open")
         runtime = self._settings.runtimes.get(spec.kind)
         if runtime is None:
             known = ", ".join(sorted(self._settings.runtimes))
             raise StartFailed(f"there is no runtime of kind {spec.kind} on this machine; there are {known}")
         await self._starts.acquire()
+        if isolation is None or self._closing is not None:  # also closed while this waited
+            self._starts.release()
+            raise StartFailed(f"no container of kind {spec.kind} can be started: the engine is not open")
         launch = self._spawn(self._launch(spec, runtime, isolation))
         try:
             container = await asyncio.shield(launch)
