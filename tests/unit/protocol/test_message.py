@@ -392,3 +392,12 @@ def test_both_ways_of_reading_agree() -> None:
     assert decode(
         fields | {"user": fields["user"] | {"limits": {"storeActivations": "no"}}}
     ) == msgspec.structs.replace(decode(fields), store_activations=True)
+
+
+@pytest.mark.parametrize("text", [b"\xff", b"\xffud83d", b"\xed\xa0\x80", b"\xc3"])
+@pytest.mark.parametrize("init_args", [[], ["x"]])
+def test_a_parameter_that_is_no_utf8_is_refused_and_never_mended(text: bytes, init_args: list[str]) -> None:
+    """0xFF is what half pairs are masked with inside; it must not come from outside."""
+    body = json.dumps(wire(content={"x": "@"}, initArgs=init_args)).encode().replace(b"@", text)
+    with pytest.raises(MalformedMessage, match="not UTF-8"):
+        decode_message(body, KeyRing())
