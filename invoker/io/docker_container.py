@@ -4,9 +4,10 @@ The state of the freezer is kept here and not asked of Docker: a container that 
 running for the daemon. What Docker can't do at once (freeze, thaw, remove) is put in order by one lock; calls to the
 runtime need none.
 
-How a container was lost is told in this order: the kernel's count of kills for want of memory (it knows first, and
-also of a child that was killed while the main process lives), the end of the output stream, then what the daemon says,
-which may come late. The count is not reset between activations, as Docker's own mark is not.
+How a container was lost is asked of the kernel: it counts kills for want of memory (also of a child, while the main
+process lives), and knows at once whether the main process is over. The daemon hears of both a tenth of a second later,
+and is asked only where the kernel's files are out of reach or gone. The count is not reset between activations, as
+Docker's own mark is not.
 """
 
 from __future__ import annotations
@@ -34,13 +35,17 @@ Observe = Callable[[str, float], None]
 """Told (command, seconds) after each of `run`, `poll`, `pause`, `unpause`, `rm` (contract, section 15)."""
 
 DEATH_NOTICE_S = 0.2
-"""A runtime whose connection broke is given this long for its output to end too. Dying takes a process a few
-milliseconds, more where much memory is to be freed; only calls that failed without an answer ever wait."""
+"""A runtime whose connection broke is given this long to be seen dead. Dying takes a process a few milliseconds, and
+the daemon some hundred more to tell; only calls that failed without an answer ever wait."""
 
 REPORT_LAG_S = 0.2
 REPORT_STEP_S = 0.005
 """Once the output has ended, the daemon is asked in these steps, for this long at most: it learns of an exit from
 another process and notes the cause a moment later. Without the kernel's counter nothing else tells memory from exit."""
+
+LAST_ANSWER_S = 0.05
+"""Calls to a container whose output has ended are cut off after this long: an answer that came before its end may still
+have to be read, and none comes after."""
 
 LAG_RETRIES = 10
 LAG_RETRY_S = 0.01
@@ -123,7 +128,7 @@ class DockerContainer:
         self._group = group
         self._freezer = group if freezer else None
         self._pid = pid
-        self._oom_kills_seen = self._oom_kills()
+        self._look_at_kills()
 
     def hand_out(self, died: Callable[[bool], None]) -> None:
         """From now on its unasked end is reported to `died(oom)`, once."""
@@ -150,7 +155,8 @@ class DockerContainer:
         return await self._call("/run", body, timeout_s)
 
     async def _call(self, path: str, body: bytes, timeout_s: float) -> Reply:
-        reply = await self._client.post(path, body, timeout_s)
+        # An address that nobody answers for any more takes seconds to be found unreachable.
+        reply = Reply() if self.ended else await self._client.post(path, body, timeout_s)
         if reply.status == 200:
             return reply
         cut_off = reply.status is None and not reply.timed_out
@@ -171,7 +177,7 @@ class DockerContainer:
             if self.ended:
                 raise await self._lost("can't be paused")
             self._client.drop_idle()
-            self._oom_kills_seen = self._oom_kills()  # what happened before was the last activation's
+            self._look_at_kills()  # what happened before was the last activation's
             begun_s = time.perf_counter()
             try:
                 if self._freezer is not None:
@@ -188,17 +194,15 @@ class DockerContainer:
         async with self._turn:
             if self.ended:
                 raise await self._lost("died while it was paused")
-            doomed = self._frozen and self._kill_pending()
+            doomed = self._doomed()
             begun_s = time.perf_counter()
             try:
                 await self._thaw()
             except PlatformFault as error:
                 raise await self._lost(f"can't be thawed: {error}") from error
             self._observe("unpause", time.perf_counter() - begun_s)
-            if doomed:  # a frozen process dies of its SIGKILL when it is thawed
-                await asyncio.wait((self._stream.ended,), timeout=DEATH_NOTICE_S)
-            if self.ended or self._oom_kills() > self._oom_kills_seen:
-                raise await self._lost("died while it was paused")
+            if doomed or self.ended or (self._oom_kills() or 0) > self._oom_kills_seen:
+                raise await self._lost("died while it was paused", doomed=doomed)
 
     async def _thaw(self) -> None:
         if not self._frozen:
@@ -258,60 +262,71 @@ class DockerContainer:
         return await self._condition(cut_off=False)
 
     async def _condition(self, *, cut_off: bool) -> Condition:
-        """`cut_off`: the runtime broke a connection, so that its end is likely and may not be known yet."""
-        if self._oom_kills() > self._oom_kills_seen:
-            return "oom"
-        if self._leaving:
-            return "exited"
-        if cut_off and not self.ended:
-            await asyncio.wait((self._stream.ended,), timeout=DEATH_NOTICE_S)
-        give_up_s = time.monotonic() + REPORT_LAG_S
+        """`cut_off`: the runtime broke a connection, so that its end is likely and may not be seen yet."""
+        give_up_s = time.monotonic() + DEATH_NOTICE_S
         while True:
-            told = await self._told()
-            if told is not None:
-                return told
-            if time.monotonic() >= give_up_s:
+            seen = self._seen_by_kernel()
+            if self._leaving and seen != "oom":
                 return "exited"
-            await asyncio.sleep(REPORT_STEP_S)
+            expected = cut_off and not self.ended and time.monotonic() < give_up_s
+            if seen is not None and not (seen == "running" and expected):
+                return seen
+            if not expected:
+                return await self._told_by_daemon()
+            await asyncio.wait((self._stream.ended,), timeout=REPORT_STEP_S)
 
-    async def _told(self) -> Condition | None:
-        """What can be said now; None where the daemon still has to make up its mind."""
-        try:
-            state = await self._daemon.state(self._id)
-        except DockerFault:
-            return "exited" if self.ended else "running"
-        if self._oom_kills() > self._oom_kills_seen or (state is not None and state.oom_killed):
+    def _seen_by_kernel(self) -> Condition | None:
+        """None where its group can't be read, or is gone with all it knew."""
+        if self._pid == 0:
+            return None
+        over = _is_over(_process_status(self._pid))  # before the count, which then is the last one
+        kills = self._oom_kills()
+        if kills is None:
+            return None
+        if kills > self._oom_kills_seen:
             return "oom"
-        if state is None:
-            return "exited"
-        if state.running:
-            return None if self.ended else "running"
-        return None if state.exit_code == KILLED_EXIT_CODE else "exited"  # who killed it may be noted a moment later
+        return "exited" if over else "running"
 
-    async def _lost(self, what: str) -> ContainerFault:
-        condition = await self._condition(cut_off=False)
-        fault: Fault = "platform" if condition == "running" else condition
+    async def _told_by_daemon(self) -> Condition:
+        give_up_s = time.monotonic() + REPORT_LAG_S
+        while time.monotonic() < give_up_s:
+            try:
+                state = await self._daemon.state(self._id)
+            except DockerFault:
+                return "exited" if self.ended else "running"
+            if state is None:
+                return "exited"
+            if state.oom_killed:
+                return "oom"
+            if state.running and not self.ended:
+                return "running"
+            if not state.running and state.exit_code != KILLED_EXIT_CODE:
+                return "exited"
+            await asyncio.sleep(REPORT_STEP_S)  # who killed it may be noted a moment later
+        return "exited"
+
+    async def _lost(self, what: str, *, doomed: bool = False) -> ContainerFault:
+        condition = await self._condition(cut_off=doomed)
+        fault: Fault = condition if condition != "running" else "exited" if doomed else "platform"
         return ContainerFault(f"container {self._name} ({self._id[:12]}) {what}", fault)
 
-    def _oom_kills(self) -> int:
-        """The kernel's count for its group; what was seen last where the group is gone, or there is no access."""
-        if self._group is None:
-            return self._oom_kills_seen
+    def _oom_kills(self) -> int | None:
+        """The kernel's count for its group; None where the group is gone, or out of reach."""
         try:
-            return self._group.oom_kills()
+            return self._group.oom_kills() if self._group is not None else None
         except PlatformFault:
-            return self._oom_kills_seen
+            return None
 
-    def _kill_pending(self) -> bool:
-        """Whether a SIGKILL waits for its frozen main process. False where its state can't be read from here."""
+    def _look_at_kills(self) -> None:
+        self._oom_kills_seen = self._oom_kills() or self._oom_kills_seen
+
+    def _doomed(self) -> bool:
+        """Whether its main process is over, or will be once thawed (a SIGKILL waits); False where it can't be seen."""
         if self._pid == 0:
             return False
-        try:
-            status = Path(f"/proc/{self._pid}/status").read_text()
-        except OSError:
-            return False
-        pending = (line.split()[1] for line in status.splitlines() if line.startswith(("SigPnd:", "ShdPnd:")))
-        return any(int(mask, 16) & SIGKILL_BIT for mask in pending)
+        status = _process_status(self._pid)
+        pending = (int(status.get(mask, "0"), 16) for mask in ("SigPnd", "ShdPnd"))
+        return _is_over(status) or any(mask & SIGKILL_BIT for mask in pending)
 
     async def _despite_lag(self, command: Callable[[str], Coroutine[Any, Any, None]], lagging: str) -> None:
         """Give the daemon's command, again while its own state lags behind the truth."""
@@ -326,6 +341,7 @@ class DockerContainer:
 
     def _output_ended(self, _: asyncio.Future[None]) -> None:
         self._log.end()
+        asyncio.get_running_loop().call_later(LAST_ANSWER_S, self._client.close)
         if not self._leaving and self._died is not None:
             self._spawn(self._report_death())
 
@@ -334,3 +350,16 @@ class DockerContainer:
         died, self._died = self._died, None
         if died is not None and not self._leaving:
             died(condition == "oom")
+
+
+def _process_status(pid: int) -> dict[str, str]:
+    """/proc/<pid>/status; empty where there is no such process any more."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return {}
+    return {key: text.strip() for key, _, text in (line.partition(":") for line in lines)}
+
+
+def _is_over(status: dict[str, str]) -> bool:
+    return status.get("State", "X")[0] in "ZX"

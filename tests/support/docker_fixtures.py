@@ -15,7 +15,8 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from contextlib import contextmanager
 from ipaddress import IPv4Network, ip_network
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +36,7 @@ TIMEOUT_S = 60
 
 Make = Callable[..., Awaitable[DockerEngine]]
 _instances = itertools.count(1)
+_networks = itertools.count(1)
 
 
 class TestNetwork(NamedTuple):
@@ -83,13 +85,20 @@ def _remove_leftovers() -> None:
     owners = docker("ps", "--all", "--format", f'{{{{.Label "{OWNER_LABEL}"}}}}')
     owners += docker("network", "ls", "--format", f'{{{{.Label "{OWNER_LABEL}"}}}}')
     for owner in set(owners.split()):
-        match = re.fullmatch(rf"{OWNER}-(\d+)", owner)
+        match = re.fullmatch(rf"{OWNER}-(\d+)-\d+", owner)
         if match and not Path(f"/proc/{match[1]}").exists():
             remove_all(owner)
 
 
-def free_subnet() -> str:
-    """A subnet that no network of Docker's and no route of this machine touches."""
+@contextmanager
+def free_subnet() -> Generator[str]:
+    """A subnet that no network of Docker's and no route of this machine touches; other runs wait meanwhile."""
+    with (Path(tempfile.gettempdir()) / f"{OWNER}-subnets.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield _free_subnet()
+
+
+def _free_subnet() -> str:
     ids = docker("network", "ls", "--quiet").split()
     networks = [
         ip_network(config["Subnet"])
@@ -133,13 +142,11 @@ def odd_image() -> str:
 def docker_network() -> Iterator[TestNetwork]:
     """A network of this run's own; all that bears its owner is removed in the end."""
     images.check_daemon()
-    owner = f"{OWNER}-{os.getpid()}"
-    name = f"{OWNER}-{os.getpid()}"
-    bridge = f"br-fit{os.getpid()}"
-    with (Path(tempfile.gettempdir()) / f"{OWNER}-subnets.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two runs must not choose the same
+    number = next(_networks)  # every conftest.py that imports this fixture has one of its own
+    name = owner = f"{OWNER}-{os.getpid()}-{number}"
+    bridge = f"brf{os.getpid()}-{number}"
+    with free_subnet() as subnet:
         _remove_leftovers()
-        subnet = free_subnet()
         options = [f"--opt={BRIDGE_OPTION}={bridge}", f"--opt={ICC_OPTION}=false", f"--label={OWNER_LABEL}={owner}"]
         docker("network", "create", f"--subnet={subnet}", *options, name)
     try:
