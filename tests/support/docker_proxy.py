@@ -53,13 +53,11 @@ class Exchange:
 
 
 class DockerProxy:
-    """Listens at `path` while entered. `lines` are the requests seen; `most_at_once` counts creates and starts."""
+    """Listens at `path` while entered. `lines` are the requests seen;"""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.lines: list[str] = []
-        self.most_at_once = 0
-        self._at_once = 0
         self._faults: list[tuple[str, str, int, str]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -121,24 +119,18 @@ class DockerProxy:
     async def _pass(self, exchange: Exchange) -> None:
         self.lines.append(exchange.line)
         fault = next((fault for fault in self._faults if fault[0] in exchange.line), None)
-        creating = "/create" in exchange.line or "/start" in exchange.line
-        self._at_once += creating
-        self.most_at_once = max(self.most_at_once, self._at_once)
-        try:
-            if fault is None:
-                await exchange.forward()
-                return
-            self._faults.remove(fault)
-            _, kind, status, message = fault
-            if kind == "lose":
-                await exchange.forward(deaf=True)
-            elif kind == "hang":
-                await asyncio.Event().wait()
-            else:
-                exchange.answer(status, message)
-                await exchange.writer.drain()
-        finally:
-            self._at_once -= creating
+        if fault is None:
+            await exchange.forward()
+            return
+        self._faults.remove(fault)
+        _, kind, status, message = fault
+        if kind == "lose":
+            await exchange.forward(deaf=True)
+        elif kind == "hang":
+            await asyncio.Event().wait()
+        else:
+            exchange.answer(status, message)
+            await exchange.writer.drain()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

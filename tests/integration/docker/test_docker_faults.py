@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from invoker.errors import ContainerFault, PlatformFault, StartFailed
+from invoker.io.docker_daemon import Daemon
 from invoker.io.docker_engine import DockerEngine
 from tests.support.docker_fixtures import Make, docker
 from tests.support.docker_proxy import DockerProxy
@@ -155,10 +156,30 @@ async def test_pause_is_tried_again_where_docker_lags(
     assert sum("/pause" in line for line in proxy.lines) == (14 if command == "/pause" else 11)
 
 
-async def test_creates_at_a_time(engine_behind: Any, proxy: DockerProxy, odd_image: str) -> None:
-    engine = await engine_behind(creates_at_a_time=1)
+@pytest.mark.parametrize("limit", [1, 2])
+async def test_creates_at_a_time(
+    docker_engine: Make, odd_image: str, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    """From a create to the end of its start, there are never more than the limit under way."""
+    under_way, counts = 0, list[int]()
+    create, start = Daemon.create, Daemon.start
+
+    async def counted_create(self: Daemon, name: str, body: dict[str, Any]) -> str:
+        nonlocal under_way
+        under_way += 1
+        counts.append(under_way)
+        return await create(self, name, body)
+
+    async def counted_start(self: Daemon, container: str) -> None:
+        nonlocal under_way
+        await start(self, container)
+        under_way -= 1
+
+    monkeypatch.setattr(Daemon, "create", counted_create)
+    monkeypatch.setattr(Daemon, "start", counted_start)
+    engine = await docker_engine(creates_at_a_time=limit)
     await asyncio.gather(*(engine.start(spec(odd_image, number), unexpected) for number in (1, 2, 3)))
-    assert proxy.most_at_once == 1
+    assert max(counts) == limit
 
 
 async def test_a_daemon_that_is_away_leaks_nothing(engine_behind: Any, proxy: DockerProxy, odd_image: str) -> None:
