@@ -28,8 +28,6 @@ from invoker.io.clock import SystemClock
 from invoker.io.debug_api import DebugApi, snapshot
 from invoker.io.decision_log import DecisionLog
 from invoker.io.dev_api import DevApi, DevInfo
-from invoker.io.docker_engine import DockerEngine
-from invoker.io.docker_settings import DockerSettings
 from invoker.io.http_server import Exchange, HttpServer, Limits, Request, Router
 from invoker.io.isolation import default_runtimes
 from invoker.io.logging import Logs
@@ -214,6 +212,9 @@ class Dev:
         settings = self._settings
         owner = f"functions-invoker-dev-{settings.data_dir.resolve()}"
         if settings.engine == "docker":
+            from invoker.io.docker_engine import DockerEngine  # its libraries are only wanted here
+            from invoker.io.docker_settings import DockerSettings
+
             subnet, addresses = settings.containers_subnet, settings.addresses
             return DockerEngine(
                 DockerSettings(

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from invoker.errors import CallerFault, SettingsError
 from invoker.protocol.raw_json import DECODE_ERRORS
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_BYTES = 32
 NONCE_BYTES = 128
@@ -43,7 +45,11 @@ class KeyRing:
     def __init__(self, keys: Mapping[str, bytes] | None = None) -> None:
         """Each key has 32 bytes. Raises MalformedKeys."""
         self._keys: dict[str, AESGCM] = {}
-        for name, key in (keys or {}).items():
+        if not keys:
+            return
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # 7 MB that a node without keys can spare
+
+        for name, key in keys.items():
             if len(key) != KEY_BYTES:
                 raise MalformedKeys(
                     f"encryption key {name!r} has {len(key)} bytes, where an AES-256 key has {KEY_BYTES}"
@@ -82,6 +88,8 @@ class KeyRing:
         nonce_bytes = int.from_bytes(sealed[:_LENGTH_BYTES], "big")
         if nonce_bytes != NONCE_BYTES:
             raise Undecipherable(f"the nonce has {nonce_bytes} bytes, where {NONCE_BYTES} are expected")
+        from cryptography.exceptions import InvalidTag
+
         try:
             return key.decrypt(sealed[_LENGTH_BYTES:_HEAD_BYTES], sealed[_HEAD_BYTES:], None)
         except InvalidTag:
