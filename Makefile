@@ -39,8 +39,8 @@ lint: $(dev_stamp) ## style, types, and the arrows between the rooms
 	@scripts/lint
 
 .PHONY: bench
-bench: $(dev_stamp) ## measure
-	@$(bin)/python -m pytest tests/benchmarks -m benchmark -s
+bench: $(dev_stamp) ## measure, and write docs/benchmarks.md
+	@scripts/bench
 
 .PHONY: format
 format: $(dev_stamp) ## let ruff lay out the code and mend what it can

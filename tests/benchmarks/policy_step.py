@@ -19,6 +19,8 @@ from invoker.policy.types import ActivationId, PrewarmKey, WarmKey
 
 STEM = PrewarmKey("k", 256)
 COUNTS = (10, 1000, 10_000)
+GROWTH_MAX = 2.0
+DISPATCH_US_MAX = 10.0
 
 
 class Cost(NamedTuple):
@@ -85,18 +87,44 @@ def policy_sets() -> dict[str, PolicySet]:
     return {"lru-ttl": base, "greedy-dual": msgspec.structs.replace(base, keep_alive=GreedyDual())}
 
 
-def table() -> list[str]:
+def measure_all() -> dict[str, list[Cost]]:
+    """For each set of policies its costs, small pools first."""
+    return {name: [measure(policies, count) for count in COUNTS] for name, policies in policy_sets().items()}
+
+
+def table(costs: dict[str, list[Cost]]) -> list[str]:
     """Rows of Markdown."""
     rows = [
-        "| policy | containers | warm dispatch p50 µs | run finished p50 µs | miss that evicts p50 µs |",
+        "| keep-alive | containers | warm dispatch p50 µs | run finished p50 µs | miss that evicts p50 µs |",
         "|---|---|---|---|---|",
     ]
-    for name, policies in policy_sets().items():
-        for count in COUNTS:
-            cost = measure(policies, count)
-            rows.append(f"| {name} | {count:,} | {cost.dispatch_us:.1f} | {cost.finish_us:.1f} | {cost.evict_us:.1f} |")
+    for name, of_policy in costs.items():
+        for cost in of_policy:
+            figures = f"{cost.dispatch_us:.1f} | {cost.finish_us:.1f} | {cost.evict_us:.1f}"
+            rows.append(f"| {name} | {cost.containers:,} | {figures} |")
     return rows
 
 
+def verdicts(costs: dict[str, list[Cost]]) -> tuple[list[str], bool]:
+    """Rows of Markdown, and whether a step costs what it may: the same at any size, but for the processor's caches."""
+    rows: list[str] = []
+    good = True
+    for name, of_policy in costs.items():
+        small, large = of_policy[0], of_policy[-1]
+        growth = (large.dispatch_us + large.finish_us) / (small.dispatch_us + small.finish_us)
+        worst_us = max(cost.dispatch_us for cost in of_policy)
+        for what, bound, value in (
+            (
+                f"a step with {large.containers:,} containers over one with {small.containers}, {name}",
+                GROWTH_MAX,
+                growth,
+            ),
+            (f"warm dispatch p50, µs, {name}", DISPATCH_US_MAX, worst_us),
+        ):
+            good &= value <= bound
+            rows.append(f"| {what} | at most {bound:g} | {value:.2f} | {'met' if value <= bound else 'missed'} |")
+    return rows, good
+
+
 if __name__ == "__main__":
-    print("\n".join(table()))
+    print("\n".join(table(measure_all())))

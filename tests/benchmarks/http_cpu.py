@@ -1,6 +1,6 @@
 """Why the invoker has an HTTP server of its own: CPU per small POST with an early head, beside aiohttp.web's.
 
-docs/decisions/0003 quotes what this prints.
+`python -m tests.benchmarks.http_cpu`; docs/decisions/0003 quotes what this prints.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[2]
 CONNECTIONS = 8
@@ -56,17 +54,20 @@ def cpu_per_request_us(kind: str, loop: str) -> float:
     return spent_s / (CONNECTIONS * REQUESTS_EACH) * 1e6
 
 
-@pytest.mark.benchmark
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_own_server_costs_less_cpu_than_aiohttp(loop: str) -> None:
-    if loop == "uvloop":
-        pytest.importorskip("uvloop")
-    figures: dict[str, list[float]] = {"own": [], "aiohttp": []}
-    for _ in range(ROUNDS):
+def table() -> list[str]:
+    """Rows of Markdown."""
+    rows = ["| loop | server | CPU a POST, median µs | least - most |", "|---|---|---|---|"]
+    for loop in ("asyncio", "uvloop"):
+        figures: dict[str, list[float]] = {"own": [], "aiohttp.web": []}
+        for _ in range(ROUNDS):
+            for kind, rounds in figures.items():
+                rounds.append(cpu_per_request_us(kind.removesuffix(".web"), loop))
         for kind, rounds in figures.items():
-            rounds.append(cpu_per_request_us(kind, loop))
-    own, aiohttp = (statistics.median(figures[kind]) for kind in ("own", "aiohttp"))
-    spread = {kind: f"{min(rounds):.0f}-{max(rounds):.0f}" for kind, rounds in figures.items()}
-    print(f"\nHTTP server, CPU per POST on {loop}: own {own:.0f} us ({spread['own']}), ", end="")
-    print(f"aiohttp.web {aiohttp:.0f} us ({spread['aiohttp']}), ratio {aiohttp / own:.1f}")
-    assert aiohttp > 1.5 * own
+            rows.append(
+                f"| {loop} | {kind} | {statistics.median(rounds):.0f} | {min(rounds):.0f} - {max(rounds):.0f} |"
+            )
+    return rows
+
+
+if __name__ == "__main__":
+    print("\n".join(table()))
