@@ -136,6 +136,9 @@ class Charged:
 
     def released(self, container: Container, function: Function, emptied: bool) -> None:
         pool = self._pool
+        if emptied and not pool.waiting and function.containers == 1 and not pool.draining:
+            pool.set_idle(container)  # nobody can want it: the way of nearly all
+            return
         by: Input = "dispatch" if emptied else "join"
         if not (emptied and self._head_is_impatient(function)):
             while container.room > 0 and (activation := self._next_for(function)) is not None:

@@ -51,7 +51,7 @@ class Function(msgspec.Struct, eq=False):
     concurrency: int
     containers: int = 0
     idle: OrderedDict[ContainerId, Container] = msgspec.field(default_factory=_empty)
-    roomy: OrderedDict[ContainerId, Container] = msgspec.field(default_factory=_empty)
+    roomy: dict[ContainerId, Container] = {}
     waiting: OrderedDict[ActivationId, Invocation] = msgspec.field(
         default_factory=OrderedDict[ActivationId, "Invocation"]
     )

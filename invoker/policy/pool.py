@@ -150,7 +150,7 @@ class Pool:
 
     def take_warm(self, function: Function, activation: ActivationId) -> bool:
         """Give the activation a container that knows its code, where one has room: a shared one, else the last used."""
-        if function.roomy:
+        if function.concurrency > 1 and function.roomy:
             container = next(reversed(function.roomy.values()))
             if container.state is State.BUSY and container.initialized:
                 container.move("join")
@@ -196,7 +196,8 @@ class Pool:
         """The container, in state IDLE, may be used again, be paused, be evicted, expire."""
         function = container.function
         assert function is not None
-        function.roomy.pop(container.id, None)
+        if container.concurrency > 1:
+            function.roomy.pop(container.id, None)
         container.idle_since_ns = now_ns = self.now_ns
         function.idle[container.id] = container
         expire_at_ns = self.keep_alive.idle(container, now_ns)
