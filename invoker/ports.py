@@ -63,8 +63,8 @@ class Container(Protocol):
         ...
 
     async def collect_logs(self, wait_s: float, error: str | None = None) -> CollectedLog:
-        """The log since the last collection, complete once both sentinels were seen, or as it is after `wait_s`, or once
-        the container's output has ended. An incomplete one closes with a line that says so, with the invocation's
+        """The log since the last collection: complete once both sentinels were seen, or as it is after `wait_s` or at
+        the end of the container's output. An incomplete one closes with a line that says so, with the invocation's
         `error` where it had one."""
         ...
 

@@ -47,8 +47,8 @@ def main() -> int:
     parts = [
         "# Benchmarks",
         "",
-        "Printed by `make bench`, which overwrites this page. Machines are noisy: what counts are the ratios, each taken",
-        "inside one round, against the floor measured just before (the same sender calling a container's `/run`",
+        "Printed by `make bench`, which overwrites this page. Machines are noisy: what counts are the ratios, each",
+        "taken inside one round, against the floor measured just before (the same sender calling a container's `/run`",
         "directly). The invoker runs over Docker with TLS on, its log line and decision log written.",
         "",
         f"Machine: {began}; load average before the start {load_before:.1f}.",
