@@ -150,7 +150,6 @@ class DockerEngine:
             container = await self._create(spec, name, address)
             try:
                 await self._daemon.start(container.id)
-                await self._adopt_group(container)
             except PlatformFault as error:
                 raise await self._failed(container, str(error)) from error
         finally:
@@ -238,12 +237,17 @@ class DockerEngine:
             container.adopt_group(group, freezer=self._by_cgroup, pid=state.pid)
 
     async def _await_ready(self, container: DockerContainer) -> None:
+        """Wait for its answer, and find its control group meanwhile. Raises StartFailed, the container removed."""
         begun_s = time.perf_counter()
+        adopting = self._spawn(self._adopt_group(container))
         try:
             ready = await container.ready(self._settings.ready_timeout_s)
+            await asyncio.shield(adopting)
         except asyncio.CancelledError:
             self._spawn(self._discard(container))
             raise
+        except PlatformFault as error:
+            raise await asyncio.shield(self._spawn(self._failed(container, str(error)))) from error
         container.start_timings["poll"] = time.perf_counter() - begun_s
         self._observe("poll", container.start_timings["poll"])
         if ready and not container.ended and container.id in self._containers:

@@ -80,7 +80,7 @@ def remove_all(owner: str) -> None:
         docker("network", "rm", *networks)
 
 
-def _remove_leftovers() -> None:
+def remove_leftovers() -> None:
     """Remove what runs that were killed have left: those whose process is no more."""
     owners = docker("ps", "--all", "--format", f'{{{{.Label "{OWNER_LABEL}"}}}}')
     owners += docker("network", "ls", "--format", f'{{{{.Label "{OWNER_LABEL}"}}}}')
@@ -146,7 +146,7 @@ def docker_network() -> Iterator[TestNetwork]:
     name = owner = f"{OWNER}-{os.getpid()}-{number}"
     bridge = f"brf{os.getpid()}-{number}"
     with free_subnet() as subnet:
-        _remove_leftovers()
+        remove_leftovers()
         options = [f"--opt={BRIDGE_OPTION}={bridge}", f"--opt={ICC_OPTION}=false", f"--label={OWNER_LABEL}={owner}"]
         docker("network", "create", f"--subnet={subnet}", *options, name)
     try:
