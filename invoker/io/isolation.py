@@ -77,7 +77,7 @@ def default_runtimes() -> dict[str, Runtime]:
     program = RUNTIMES / "python" / "server.py"
     interpreter = os.path.realpath(sys.executable)  # a virtual environment's leads to the real one
     shown = (sys.base_prefix, str(program.parent))
-    python = Runtime((interpreter, "-I", "-B", "-X", "utf8", str(program)), shown)
+    python = Runtime((interpreter, "-I", "-S", "-B", "-X", "utf8", str(program)), shown)
     runtimes = {f"python:{version}": python for version in ("default", "3", *(f"3.{minor}" for minor in range(9, 15)))}
     found = shutil.which("node")
     if found is not None:

@@ -11,28 +11,30 @@ refused, but done in its connection's thread.
 Usage: server.py [--port PORT | --socket PATH | --fd N] [--watch-stdin]
 Default is TCP port 8080 of every interface; N is a listening socket. With --watch-stdin it ends when its stdin does.
 
-What few functions need (asyncio, zipfile) is imported where it is used: each module is time of every cold start.
+What not every function needs is imported where it is used: each module is time of every cold start.
 """
 # ruff: noqa: T201, BLE001, S102 - it prints to the function's log, answers for any failure of it, and runs its code
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import json
-import linecache
 import os
 import queue
 import signal
 import socket
 import sys
 import threading
-import traceback
 import types
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+TYPE_CHECKING = False  # `typing` itself is dear
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
+    from typing import Any, NoReturn
+
+    Answer = tuple[int, bytes]  # an HTTP status, and a body of JSON
 
 SENTINEL = b"XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX\n"
 HEAD_BYTES_MAX = 16_384
@@ -40,14 +42,8 @@ BODY_BYTES_MAX = 128 * 1024 * 1024
 RECEIVE_BYTES = 65_536
 BACKLOG = 128
 
+INITIALIZED = (200, b'{"OK":true}')
 REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 411: "Length Required", 413: "Too Long", 502: "Bad Gateway"}
-
-
-class Answer(NamedTuple):
-    """An HTTP answer: its status and its body (JSON)."""
-
-    status: int
-    body: bytes
 
 
 class RefusedError(Exception):
@@ -60,7 +56,7 @@ class RefusedError(Exception):
 
 def error(status: int, message: str) -> Answer:
     """The answer that says what went wrong."""
-    return Answer(status, json.dumps({"error": message}).encode("ascii"))
+    return status, json.dumps({"error": message}).encode("ascii")
 
 
 class Function:
@@ -101,8 +97,8 @@ def load(value: Any) -> Function:
     if given.get("binary"):
         filename, code = unpack(code)
     else:
-        lines = code.splitlines(keepends=True)
-        linecache.cache[filename] = (len(code), None, lines, filename)  # so that tracebacks show the lines
+        source: Callable[[str], str] = lambda _: code  # noqa: E731
+        module.__dict__["__loader__"] = types.SimpleNamespace(get_source=source)  # tracebacks ask it for lines
     module.__file__ = filename
     sys.modules["__main__"] = module
     exec(compile(code, filename, "exec"), module.__dict__)
@@ -146,22 +142,20 @@ class Runtime:
     def answer(self, path: str, body: bytes, in_main: Callable[[Callable[[], Answer]], Answer]) -> Answer:
         """Answer one request; `in_main` calls what it is given in the main thread."""
         if path not in ("/init", "/run"):
-            return Answer(200, b"{}")
+            return 200, b"{}"
         try:
             request = json.loads(body)
         except (ValueError, RecursionError) as problem:
             return error(400, f"The request is no JSON that can be read: {problem}")
         if not isinstance(request, dict):
             return error(400, "The request is no JSON object.")
-        return self._answer(path, request, in_main)  # pyright: ignore[reportUnknownArgumentType] - JSON's keys are strings
-
-    def _answer(self, path: str, request: dict[str, Any], in_main: Callable[[Callable[[], Answer]], Answer]) -> Answer:
+        members: dict[str, Any] = request  # pyright: ignore[reportUnknownVariableType] - JSON's keys are strings
         if not self._busy.acquire(blocking=False):
             if self.concurrent and path == "/run":
-                return self.run(request)
+                return self.run(members)
             return error(403, "This container runs another activation of the function; it takes one at a time.")
         try:
-            return in_main(lambda: self.init(request) if path == "/init" else self.run(request))
+            return in_main(lambda: self.init(members) if path == "/init" else self.run(members))
         finally:
             self._busy.release()
 
@@ -169,17 +163,14 @@ class Runtime:
         """Load the code. A failure is told to both logs' ends; after a good init the run that follows does that."""
         if self._function is not None:
             return error(403, "The function is initialized already; that can be done only once.")
-        try:
+
+        def take() -> Answer:
             self._function = load(request.get("value"))
-            return Answer(200, b'{"OK":true}')
-        except RefusedError as refused:
-            print(refused, file=sys.stderr)
-            answer = refused.answer
-        except SystemExit as ended:
-            leave(ended)
-        except BaseException as problem:
-            answer = error(502, told(problem, "The function could not be initialized"))
-        mark_end()
+            return INITIALIZED
+
+        answer = attempt(take, "The function could not be initialized")
+        if answer is not INITIALIZED:
+            mark_end()
         return answer
 
     def run(self, request: dict[str, Any]) -> Answer:
@@ -188,31 +179,38 @@ class Runtime:
         if function is None:
             return error(403, "The function is not initialized yet.")
         os.environ.update({f"__OW_{key.upper()}": text for key, text in request.items() if isinstance(text, str)})
-        try:
-            answer = result(function.run(request.get("value", {})))
-        except SystemExit as ended:
-            leave(ended)
-        except BaseException as problem:
-            answer = error(502, told(problem, "The function raised an exception"))
+        answer = attempt(lambda: result(function.run(request.get("value", {}))), "The function raised an exception")
         mark_end()
         return answer
+
+
+def attempt(work: Callable[[], Answer], what: str) -> Answer:
+    """The answer of work that may raise anything: it is, or runs, the function's code."""
+    try:
+        return work()
+    except RefusedError as refused:
+        print(refused, file=sys.stderr)
+        return refused.answer
+    except SystemExit as ended:
+        leave(ended)
+    except BaseException as problem:
+        return error(502, told(problem, what))
 
 
 def result(value: Any) -> Answer:
     """The answer for what the function returned."""
     if not isinstance(value, dict):
-        message = f"The function has to return a dictionary, but it returned {type(value).__name__}."
-    else:
-        try:
-            return Answer(200, json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii"))
-        except (TypeError, ValueError, RecursionError) as problem:
-            message = f"The function returned what can't be written as JSON: {problem}"
-    print(message, file=sys.stderr)
-    return error(502, message)
+        raise RefusedError(502, f"The function has to return a dictionary, but it returned {type(value).__name__}.")
+    try:
+        return 200, json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
+    except (TypeError, ValueError, RecursionError) as problem:
+        raise RefusedError(502, f"The function returned what can't be written as JSON: {problem}") from problem
 
 
 def told(problem: BaseException, what: str) -> str:
     """Print the exception's traceback without our own frames; the text of the answer."""
+    import traceback
+
     trace = problem.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
         trace = trace.tb_next
@@ -253,19 +251,9 @@ class MainThread:
 
     def call(self, work: Callable[[], Answer]) -> Answer:
         """Have it done by the main thread and wait for what comes of it."""
-        done = threading.Lock()
-        done.acquire()
-        answers: list[Answer] = []
-
-        def step() -> None:
-            try:
-                answers.append(work())
-            finally:
-                done.release()
-
-        self._calls.put(step)
-        done.acquire()
-        return answers[0] if answers else error(502, "The runtime failed.")
+        answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self._calls.put(lambda: answers.put(work()))
+        return answers.get()
 
     def serve(self) -> None:
         """Work for ever."""
@@ -283,14 +271,14 @@ def serve_connection(connection: socket.socket, runtime: Runtime, main_thread: M
                 if request is None:
                     return
                 path, keep, body, received = request
-                answer = runtime.answer(path, body, main_thread.call)
+                status, content = runtime.answer(path, body, main_thread.call)
             except RefusedError as refused:
-                answer, keep = refused.answer, False
+                (status, content), keep = refused.answer, False
             head = (
-                f"HTTP/1.1 {answer.status} {REASONS[answer.status]}\r\nContent-Type: application/json\r\n"
-                f"Content-Length: {len(answer.body)}\r\n{'' if keep else 'Connection: close' + chr(13) + chr(10)}\r\n"
+                f"HTTP/1.1 {status} {REASONS[status]}\r\nContent-Type: application/json\r\n"
+                f"Content-Length: {len(content)}\r\n{'' if keep else 'Connection: close' + chr(13) + chr(10)}\r\n"
             )
-            connection.sendall(head.encode("ascii") + answer.body)
+            connection.sendall(head.encode("ascii") + content)
             if not keep:
                 return
 
@@ -351,7 +339,7 @@ def watch(descriptor: int) -> None:
 
 
 def end(signal_number: int, _frame: object) -> NoReturn:
-    """End at a signal, which process 1 of a container would ignore by default."""
+    """End at a signal."""
     os._exit(128 + signal_number)
 
 
@@ -372,6 +360,16 @@ def listen() -> socket.socket:
     return listener
 
 
+def settle_in() -> None:
+    """Started with -S, do what matters of `site`; its .pth files are this machine's affair, and can take long."""
+    for place in (
+        f"{sys.prefix}/lib/python{sys.version[:4].rstrip('.')}/site-packages",
+        "/usr/lib/python3/dist-packages",
+    ):
+        sys.path.extend([place] if os.path.isdir(place) else [])
+    builtins.exit = builtins.quit = sys.exit
+
+
 def option(name: str) -> str | None:
     """The word behind `name` on the command line."""
     return sys.argv[sys.argv.index(name) + 1] if name in sys.argv else None
@@ -379,10 +377,13 @@ def option(name: str) -> str | None:
 
 def main() -> None:
     """Serve until killed."""
+    if sys.flags.no_site:
+        settle_in()
     if "--watch-stdin" in sys.argv:
         threading.Thread(target=watch, args=(os.dup(0),), daemon=True).start()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # the function reads an empty standard input, never ours
-    signal.signal(signal.SIGTERM, end)
+    if os.getpid() == 1:  # of a container, where the kernel knows no default
+        signal.signal(signal.SIGTERM, end)
     for stream in (sys.stdout, sys.stderr):
         reconfigure: Callable[..., None] = getattr(stream, "reconfigure")  # noqa: B009 - TextIO's type lacks it
         reconfigure(line_buffering=True, errors="backslashreplace")  # a line's time is when it was printed

@@ -21,7 +21,7 @@ RUNTIMES = Path(__file__).parents[3] / "invoker" / "runtimes"
 SENTINEL = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX"
 LIMIT_S = 30.0
 COMMANDS = {
-    "python": [sys.executable, "-I", "-B", str(RUNTIMES / "python" / "server.py")],
+    "python": [sys.executable, "-I", "-S", "-B", str(RUNTIMES / "python" / "server.py")],
     "nodejs": [shutil.which("node") or "node", str(RUNTIMES / "nodejs" / "server.js")],
 }
 
