@@ -9,6 +9,9 @@ import pytest
 
 from tests.contract.engine.lab import Lab, eventually, open_files
 from tests.support.docker_fixtures import *  # noqa: F403
+from tests.support.loops import pytest_asyncio_loop_factories
+
+__all__ = ["lab", "pytest_asyncio_loop_factories"]
 
 ENGINES = ["fake", "process", pytest.param("docker", marks=pytest.mark.docker)]
 

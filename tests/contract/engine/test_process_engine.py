@@ -20,6 +20,7 @@ from invoker.ports import Container
 from tests.contract.engine.lab import Deaths, eventually, init, initialised, open_files, result, run, spec
 from tests.contract.engine.process_lab import ProcessLab
 
+EACH_LOOP = True
 KILLED_INVOKER = 7001
 
 
@@ -54,7 +55,10 @@ async def test_one_directory_has_one_invoker_at_a_time(process_lab: ProcessLab) 
     assert result(await run(container, x=1))["x"] == 1
 
 
-async def test_what_can_not_be_removed_stays_and_can_be_tried_again(process_lab: ProcessLab) -> None:
+async def test_what_can_not_be_removed_stays_and_can_be_tried_again(
+    process_lab: ProcessLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("invoker.io.process_container.END_WAIT_S", 1.0)
     engine = await process_lab.engine()
     if "control group" not in engine.describe()["freezer"]:
         pytest.skip("a removal can be hindered by a control group only")
