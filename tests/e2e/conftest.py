@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from tests.e2e.fault_table import OUTCOMES, ROWS
 from tests.support.docker_fixtures import *  # noqa: F403
-from tests.support.docker_fixtures import TestNetwork
 from tests.support.loops import pytest_asyncio_loop_factories
-from tests.support.node import DockerMachine, Machine, ProcessMachine
+from tests.support.machines import machine
 
-__all__ = ["pytest_asyncio_loop_factories"]
-
-ENGINES = ["process", pytest.param("docker", marks=pytest.mark.docker)]
-
-
-def make_machine(engine: str, request: pytest.FixtureRequest, directory: Path, instance: int = 0) -> Machine:
-    """The machine of an engine; what is Docker's is only asked for where it is wanted."""
-    if engine == "process":
-        return ProcessMachine(directory / f"containers-{instance}")
-    network: TestNetwork = request.getfixturevalue("docker_network")
-    return DockerMachine(network, instance)
-
-
-@pytest.fixture(params=ENGINES)
-def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Machine:
-    """Each engine's place of work."""
-    return make_machine(request.param, request, tmp_path)
+__all__ = ["machine", "pytest_asyncio_loop_factories"]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -14,8 +14,8 @@ import pytest_asyncio
 
 from invoker.policy import PolicySet, policyset
 from invoker.policy.pausing import NeverPause
-from tests.e2e.conftest import ENGINES, make_machine
 from tests.e2e.fault_table import ACTION, INIT_LIMIT_MS, OUTCOMES, ROWS, Row
+from tests.support.machines import ENGINES, make_machine
 from tests.support.node import NAMESPACE, PYTHON, Ended, Node, eventually, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

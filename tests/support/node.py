@@ -81,17 +81,19 @@ class ProcessMachine:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._engines: list[ProcessEngine] = []
+        self._engine = self._new()
 
     def engine(self, observe: Observe) -> ProcessEngine:
+        self._engine = self._new()
+        return self._engine
+
+    def _new(self) -> ProcessEngine:
         program = str(RAW_RUNTIME / "server.py")
         raw = Runtime(
             (os.path.realpath(sys.executable), "-I", "-B", program), (sys.base_prefix, str(RAW_RUNTIME)), reserves=True
         )
         runtimes = default_runtimes() | {RAW: raw, LOST: Runtime(("/bin/sh", "-c", "exit 0"))}
-        engine = ProcessEngine(ProcessSettings(directory=self._directory, runtimes=runtimes))
-        self._engines.append(engine)
-        return engine
+        return ProcessEngine(ProcessSettings(directory=self._directory, runtimes=runtimes))
 
     def manifest(self) -> str:
         return _manifest({PYTHON: NOWHERE, RAW: NOWHERE, LOST: NOWHERE})
@@ -100,18 +102,14 @@ class ProcessMachine:
         return {}
 
     def kill(self, container: str) -> None:
-        for engine in self._engines:
-            found = engine._containers.get(container)  # pyright: ignore[reportPrivateUsage]
-            if found is not None:
-                os.kill(found.pid, signal.SIGKILL)
+        found = self._engine._containers[container]  # pyright: ignore[reportPrivateUsage]
+        os.kill(found.pid, signal.SIGKILL)
 
     def standing(self) -> list[str]:
         """Directories and control groups: whatever process there is, is in one of them."""
-        found = {path.name for path in self._directory.glob("*/*") if path.is_dir()}
-        for engine in self._engines:
-            prefix = engine._prefix  # pyright: ignore[reportPrivateUsage] - of its control groups
-            found |= {group.name.removeprefix(prefix) for group in ControlGroup.find(prefix)}
-        return sorted(found)
+        prefix = self._engine._prefix  # pyright: ignore[reportPrivateUsage] - of its control groups
+        groups = {group.name.removeprefix(prefix) for group in ControlGroup.find(prefix)}
+        return sorted(groups | {path.name for path in self._directory.glob("*/*") if path.is_dir()})
 
 
 class DockerMachine:
@@ -333,6 +331,11 @@ class Node:
             if each.id == container:
                 return self.dev.pool.containers[number].state.value
         return "gone"
+
+    def containers(self, state: str) -> list[str]:
+        """The ids of those that are in this state."""
+        known = self.dev.driver._containers.items()  # pyright: ignore[reportPrivateUsage]
+        return [each.id for number, each in known if self.dev.pool.containers[number].state.value == state]
 
     async def until_state(self, container: str, state: str) -> None:
         """Wait until the pool says `state` of it."""
