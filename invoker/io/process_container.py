@@ -302,15 +302,13 @@ class ProcessContainer:
             return self._oom_kills_seen
 
     def _kill_pending(self) -> bool:
-        """Whether a SIGKILL waits for its frozen main process, or for a child of the sandbox's."""
-        pids = {self._pid} if self._group is None else {self._pid, *self._group.pids()}
-        for pid in pids:
-            with contextlib.suppress(OSError):
-                status = Path(f"/proc/{pid}/status").read_text()
-                pending = (line.split()[1] for line in status.splitlines() if line.startswith(("SigPnd:", "ShdPnd:")))
-                if any(int(mask, 16) & SIGKILL_BIT for mask in pending):
-                    return True
-        return False
+        """Whether a SIGKILL waits for its frozen main process; what waits for a child shows in the next run."""
+        try:
+            status = Path(f"/proc/{self._pid}/status").read_text()
+        except OSError:
+            return False
+        pending = (line.split()[1] for line in status.splitlines() if line.startswith(("SigPnd:", "ShdPnd:")))
+        return any(int(mask, 16) & SIGKILL_BIT for mask in pending)
 
     def _main_ended(self, _: asyncio.Future[None]) -> None:
         if not self._leaving and self._died is not None:
