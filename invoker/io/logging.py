@@ -28,7 +28,7 @@ Format = Literal["json", "console"]
 LEVELS: dict[Level, int] = {"debug": 10, "info": 20, "warn": 30, "error": 40}
 BUFFER_BYTES = 4 * 1024 * 1024
 WRITE_BYTES = 64 * 1024  # about a pipe's capacity: more at once would only block longer
-GATHER_S = 0.005  # lines of this span share a write, and a switch of threads
+GATHER_S = 0.05  # lines of this span share a write, and a switch of threads, which the loop pays for
 CLOSE_TIMEOUT_S = 2.0
 
 REDACTED = "[redacted]"
