@@ -1,7 +1,7 @@
-"""◇ Replay: feed a decision log to the heart again, and compare what it decides with what was written.
+"""◆ Replay: feed a decision log to the heart again, and compare what it decides with what was written.
 
 A log that does not come out the same tells of a heart that changed since, or of one that isn't deterministic.
-The reading itself is in `read`; everything else is pure.
+Only the reading of files is I/O here.
 """
 
 from __future__ import annotations
