@@ -98,7 +98,7 @@ class Load:
             return None
         if response.status != 200:
             assert response.status == 503
-            response.leave()
+            await response.leave()
             self.refused += 1
             return None
         sent = Sent(activation, number, do, blocking, response)

@@ -7,6 +7,7 @@ misbehave on demand), shorter time limits, or other policies. Everything goes th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -227,11 +228,13 @@ class Response:
                 await self._reader.readexactly(2)
                 return b"".join(parts)
         finally:
-            self.leave()
+            await self.leave()
 
-    def leave(self) -> None:
+    async def leave(self) -> None:
         """Hang up."""
         self._writer.transport.abort()
+        with contextlib.suppress(ConnectionError):
+            await self._writer.wait_closed()
 
 
 async def request(

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Generator
-from contextlib import contextmanager
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
-
-from invoker.dev_process import DevProcess
+from invoker.io import dev_file
 from invoker.io.process_container import start_time
-from tests.support.node import NAMESPACE, PYTHON, Machine, request
+from tests.support.node import LIMIT_S, NAMESPACE, PYTHON, Machine, eventually, request
 
 
 class Outside:
     """The process and how to reach it."""
 
-    def __init__(self, process: DevProcess) -> None:
-        self.process = process
-        self.pid = process.page.pid
-        self.port = int(process.page.url.rpartition(":")[2])
-        self.decisions = Path(process.page.decision_log or "")
+    def __init__(self, process: Process, page: dev_file.DevPage, log: Path) -> None:
+        self._process = process
+        self._log = log
+        self.pid = process.pid
+        self.port = int(page.url.rpartition(":")[2])
+        self.decisions = Path(page.decision_log or "")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
+    async def ended(self) -> int:
+        """Wait for its end; the exit code."""
+        async with asyncio.timeout(LIMIT_S):
+            return await self._process.wait()
+
+    async def said(self, words: str) -> None:
+        """Wait until its log has these words."""
+        await eventually(lambda: words in self._log.read_text(), f"the log says {words!r}")
 
     async def put(self, name: str, code: str, memory_mb: int = 128) -> None:
         """Keep an action."""
@@ -51,12 +68,26 @@ class Outside:
         return max(self.decisions.glob("decisions-*-00001.jsonl"))
 
 
-@contextmanager
-def outside(
-    machine: Machine, directory: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str, **settings: str
-) -> Generator[Outside]:
-    """Serve from another process for the body of the `with`; `settings` are variables by their names."""
-    for name, text in (machine.environment() | settings).items():
-        monkeypatch.setenv(name, text)
-    with DevProcess(directory / "data", arguments) as process:
-        yield Outside(process)
+@asynccontextmanager
+async def outside(machine: Machine, directory: Path, **settings: str) -> AsyncGenerator[Outside]:
+    """Serve from another process for the body of the `with`, which is to end it; `settings` are variables."""
+    data_dir, log = directory / "data", directory / "outside.log"
+    environment = os.environ | machine.environment() | {"DATA_DIR": str(data_dir), "HTTP_PORT": "0"} | settings
+    with log.open("wb") as stream:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "invoker.cli", "dev"), env=environment, stdin=DEVNULL, stdout=stream, stderr=stream
+        )
+    try:
+        await eventually(lambda: _page(data_dir, process.pid) or process.returncode is not None, "it serves")
+        page = _page(data_dir, process.pid)
+        assert page is not None, log.read_text()
+        yield Outside(process, page, log)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def _page(data_dir: Path, pid: int) -> dev_file.DevPage | None:
+    page = dev_file.find(data_dir)
+    return page if page is not None and page.pid == pid else None
