@@ -29,6 +29,8 @@ EXIT_OK = 0
 EXIT_FAILED = 69
 LISTENER_GRACE_S = 5.0
 """For answers that are written but not yet read by their callers."""
+HURRIED_GRACE_S = 0.2
+"""The same when hurried, where most callers wait for answers that will never come."""
 FLUSH_EVERY_S = 0.2
 CHECK_EVERY_FLUSHES = 50
 CHECK_CONTAINERS_MAX = 500
@@ -138,7 +140,8 @@ class Lifecycle:
         if hurried:
             parts.intake.abandon()
             steps += [parts.intake.finished, parts.driver.abandon]
-        steps += [lambda one=listener: one.server.close(LISTENER_GRACE_S) for listener in parts.listeners]
+        grace_s = HURRIED_GRACE_S if hurried else LISTENER_GRACE_S
+        steps += [lambda one=listener: one.server.close(grace_s) for listener in parts.listeners]
         steps += [parts.engine.close, *parts.closes]
         for step in steps:
             try:
