@@ -349,10 +349,9 @@ def _groups_of(pid: int | str, proc: Path) -> tuple[int, dict[str, Path]]:
     return 2 if "" in directories else 1, directories
 
 
-def freezer_parent(*, proc: Path = Path("/proc")) -> Path | None:
-    """The directory above our own groups in the tree that freezes; None where there is none."""
-    parents = _parents(_mounts(proc))
-    return parents.get("") or parents.get("freezer")
+def parents(*, proc: Path = Path("/proc")) -> tuple[Path, ...]:
+    """The directories above our own groups, one in each tree."""
+    return tuple(_parents(_mounts(proc)).values())
 
 
 def _parents(mounts: _Mounts) -> dict[str, Path]:

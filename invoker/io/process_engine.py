@@ -44,11 +44,15 @@ from invoker.io.process_container import (
     read_process_file,
     write_process_file,
 )
-from invoker.io.process_guard import Guard
+from invoker.io.process_guard import CLEANING_MAX_S, Guard
 from invoker.ports import ContainerSpec
 
 STARTS_A_CPU = 2
 BACKLOG = 128
+LOCK_STEP_S = 0.01
+LOCK_WAIT_S = CLEANING_MAX_S + 1.0
+"""How long a former life's guard may still have the directory."""
+
 LAST_WORDS_S = 0.5
 """For the output of a runtime that ended while it was started."""
 
@@ -99,13 +103,13 @@ class ProcessEngine:
         Raises PlatformFault, with nothing left open, also where another invoker has the directory.
         """
         wanted = self._settings
-        self._take_directory()
+        descriptor = self._descriptor = await self._take_directory()
         try:
             self._isolation = await probe(
                 wanted.runtimes, groups=wanted.groups, bubblewrap=wanted.bubblewrap, network=wanted.network
             )
             await self._remove_orphans()
-            await self._guard.start(self._directory, PROCESS_FILE, self._prefix)
+            await self._guard.start(self._directory, descriptor, PROCESS_FILE, self._prefix)
         except BaseException:
             self._free_directory()
             raise
@@ -146,25 +150,23 @@ class ProcessEngine:
 
     # ---- the directory
 
-    def _take_directory(self) -> None:
-        """Make it, private to this user, and lock it: two lives at once would kill each other's containers."""
-        try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise PlatformFault(f"{self._directory} can't be used for containers: {error}") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(descriptor).st_ino != self._directory.stat().st_ino:
-                raise FileNotFoundError("its last owner has just removed it")
-            os.fchmod(descriptor, 0o700)
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise PlatformFault(f"another invoker has its containers in {self._directory}; end it first") from error
-        except OSError as error:
-            os.close(descriptor)
-            raise PlatformFault(f"{self._directory} can't be used for containers: {error}") from error
-        self._descriptor = descriptor
+    async def _take_directory(self) -> int:
+        """Make it, private to this user, and lock it: two lives at once would kill each other's containers.
+
+        The guard of a former life may still be at work there. Returns the descriptor that holds the lock.
+        """
+        give_up_s = time.monotonic() + LOCK_WAIT_S
+        while True:
+            try:
+                return _locked(self._directory)
+            except (BlockingIOError, FileNotFoundError) as error:
+                if time.monotonic() >= give_up_s:
+                    raise PlatformFault(
+                        f"another invoker has its containers in {self._directory}; end it first"
+                    ) from error
+            except OSError as error:
+                raise PlatformFault(f"{self._directory} can't be used for containers: {error}") from error
+            await asyncio.sleep(LOCK_STEP_S)
 
     def _free_directory(self) -> None:
         """Give it back; it goes where nothing is left in it."""
@@ -312,6 +314,21 @@ class ProcessEngine:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # told to whoever waits; nobody may be there any more
+
+
+def _locked(directory: Path) -> int:
+    """Make and lock it. Raises BlockingIOError where somebody has it, FileNotFoundError where somebody removes it."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.fchmod(descriptor, 0o700)
+        if os.fstat(descriptor).st_ino != directory.stat().st_ino:
+            raise FileNotFoundError(f"{directory} is another one now")
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 async def _undone(group: ControlGroup | None, directory: Path) -> bool:

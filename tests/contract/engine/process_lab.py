@@ -50,7 +50,6 @@ class ProcessLab:
     async def orphan(self) -> int:
         """Its guard is killed first, so that what is frozen stays."""
         identity = next(_identities)
-        self._new(identity, LIMIT_S)
         life, guard, _ = await self.life(identity)
         os.kill(guard, signal.SIGKILL)
         life.kill()
@@ -59,6 +58,7 @@ class ProcessLab:
 
     async def life(self, identity: int) -> tuple[Process, int, list[int]]:
         """An invoker in a process of its own: the process, its guard, its containers' main processes."""
+        self._new(identity, LIMIT_S)
         life = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tests.contract.engine.process_life", str(self._directory), str(identity)),
             stdout=PIPE,
@@ -72,7 +72,10 @@ class ProcessLab:
     def standing(self, identity: int) -> list[str]:
         """Directories and control groups; what runs is in one of them."""
         directory = self._directory / f"functions-invoker.{identity}"
-        directories = [path.name for path in directory.iterdir() if path.is_dir()] if directory.exists() else []
+        try:
+            directories = [path.name for path in directory.iterdir()]
+        except FileNotFoundError:
+            directories = []
         return directories + [group.name for group in ControlGroup.find(self._prefixes[identity])]
 
     async def kill(self, container: Container) -> None:

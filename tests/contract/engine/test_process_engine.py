@@ -43,8 +43,18 @@ async def test_nothing_that_runs_outlives_a_killed_invoker(process_lab: ProcessL
     life.kill()
     await life.wait()
     await eventually(lambda: all(start_time(pid) != at for pid, at in born.items()), "all its processes have ended")
-    await process_lab.engine(identity=KILLED_INVOKER)  # takes away what is no process
-    assert process_lab.standing(KILLED_INVOKER) == []
+    await eventually(lambda: process_lab.standing(KILLED_INVOKER) == [], "its groups and directories are removed")
+
+
+async def test_a_new_life_waits_for_the_guard_of_the_killed_one(process_lab: ProcessLab) -> None:
+    life, guard, _ = await process_lab.life(KILLED_INVOKER)
+    born = start_time(guard)
+    life.kill()
+    await life.wait()
+    engine = await process_lab.engine(identity=KILLED_INVOKER)
+    assert start_time(guard) != born
+    container = await initialised(process_lab, engine)
+    assert result(await run(container, x=1))["x"] == 1
 
 
 async def test_one_directory_has_one_invoker_at_a_time(process_lab: ProcessLab) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from invoker.errors import PlatformFault
 from invoker.io import cgroup
-from invoker.io.cgroup import PARENT, ControlGroup, cpu_weight, freezer_parent, probe
+from invoker.io.cgroup import PARENT, ControlGroup, cpu_weight, parents, probe
 
 SUPPORT = probe()
 real = pytest.mark.skipif(not (SUPPORT.freezer and SUPPORT.memory), reason=f"no control groups: {SUPPORT.reason}")
@@ -218,9 +218,9 @@ def test_a_probe_tells_what_works_and_leaves_nothing(machine: Machine, version: 
     proc = machine(version)
     assert probe(proc=proc) == (version, True, True, "")
     assert ControlGroup.find("", proc=proc) == []
-    parent = freezer_parent(proc=proc)
-    assert parent is not None
-    assert parent.name == PARENT
+    above = parents(proc=proc)
+    assert len(above) == (len(V1_FILES) if version == 1 else 1)
+    assert {place.name for place in above} == {PARENT}
 
 
 def test_a_machine_without_control_groups(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_a_machine_without_control_groups(tmp_path: Path) -> None:
     assert support.version is None
     assert not support.freezer
     assert support.reason
-    assert freezer_parent(proc=tmp_path) is None
+    assert parents(proc=tmp_path) == ()
     with pytest.raises(PlatformFault, match="no control groups are mounted"):
         made(tmp_path)
 
