@@ -36,6 +36,7 @@ from invoker.io.sqlite_store import (
     StoredAction,
     StoredRecord,
 )
+from invoker.protocol.raw_json import decode_masked, unmask
 
 PREFIX = "/api/v1"
 DEFAULT_NAMESPACE = "guest"  # what the namespace `_` means
@@ -100,9 +101,10 @@ class _ExecSummary(msgspec.Struct):
     binary: bool = False
 
 
-_decode_completion = msgspec.json.Decoder(_Completion).decode
-_decode_record = msgspec.json.Decoder(_Record).decode
-_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_COMPLETION = msgspec.json.Decoder(_Completion)
+_RECORD = msgspec.json.Decoder(_Record)
+_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_decode_members = _MEMBERS.decode
 
 
 class DevApi:
@@ -242,12 +244,12 @@ class DevApi:
         done, _ = await asyncio.wait((task,), timeout=self._blocking_wait_max_s)
         if not done:
             return 202, accepted
-        record = _decode_completion(task.result()).response
-        response = _decode_record(record).response
+        record = msgspec.Raw(unmask(decode_masked(_COMPLETION, task.result()).response))
+        response = decode_masked(_RECORD, bytes(record)).response
         if query.flag("facts"):
             body = msgspec.json.encode({"activation": record, "facts": await self._facts(path, activation_id)})
         else:
-            body = bytes(response.result if query.flag("result") else record)
+            body = unmask(response.result) if query.flag("result") else bytes(record)
         return _STATUS_OF_RECORD.get(response.status, 500), body
 
     async def _facts(self, path: str, activation_id: str) -> msgspec.Raw:
@@ -338,9 +340,9 @@ def _part(record: StoredRecord, part: list[str]) -> bytes:
         case []:
             return record.record
         case ["logs"]:
-            return msgspec.json.encode({"logs": _decode_record(record.record).logs})
+            return b'{"logs":%b}' % unmask(decode_masked(_RECORD, record.record).logs)
         case ["result"]:
-            return bytes(_decode_members(record.record)["response"])
+            return unmask(decode_masked(_MEMBERS, record.record)["response"])
         case ["facts"]:
             return record.facts
         case _:
@@ -349,11 +351,13 @@ def _part(record: StoredRecord, part: list[str]) -> bytes:
 
 def _summary(stored: StoredRecord, *, whole: bool) -> dict[str, object]:
     """A record in a list: its result and logs left out unless `whole`, and how it came to its container."""
-    members: dict[str, object] = {**_decode_members(stored.record)}
+    members: dict[str, object] = {
+        name: msgspec.Raw(unmask(value)) for name, value in decode_masked(_MEMBERS, stored.record).items()
+    }
     facts = msgspec.json.decode(stored.facts, type=dict[str, object])
     if not whole:
         members.pop("logs", None)
-        members["statusCode"] = _decode_record(stored.record).response.status
+        members["statusCode"] = decode_masked(_RECORD, stored.record).response.status
         members.pop("response", None)
     return members | {"containerType": container_type(facts)}
 

@@ -24,6 +24,7 @@ from invoker.io import sqlite_file
 from invoker.io.group_commit import GroupCommit
 from invoker.io.sqlite_file import Synchronous, faults_named
 from invoker.protocol.document import ActionDocument, decode_action
+from invoker.protocol.raw_json import decode_masked
 
 PENDING_RECORDS_MAX = 1024
 PENDING_BYTES_MAX = 32 * 1_048_576
@@ -88,7 +89,7 @@ class _Change:
 
 
 _RecordRow: TypeAlias = tuple[str, str, str, int, bytes, bytes]  # as _INSERT_RECORD has them
-_decode_head = msgspec.json.Decoder(_RecordHead).decode
+_HEAD = msgspec.json.Decoder(_RecordHead)
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 _LATEST = "SELECT max(generation) FROM actions b WHERE b.path = a.path AND b.name = a.name"
@@ -184,7 +185,7 @@ class SqliteStore:
         """
         namespace, _, activation_id = document_id.rpartition("/")
         try:
-            head = _decode_head(record)
+            head = decode_masked(_HEAD, record)  # a result may hold half a surrogate pair
             told = msgspec.json.encode(facts)
         except (msgspec.MsgspecError, TypeError, ValueError) as problem:
             raise PlatformFault(f"the activation record {document_id} can't be stored: {problem}") from problem
