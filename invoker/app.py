@@ -101,6 +101,7 @@ def policies(settings: PolicySettings, capacity_mb: int) -> PolicySet:
         prewarm=FixedStock() if settings.prewarm == "fixed" else ReactiveStock(),
         queue_limit=settings.queue_limit,
         intake_limit=settings.intake_limit,
+        starts_max=settings.creates_at_a_time,
     )
 
 

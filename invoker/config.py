@@ -75,6 +75,7 @@ class PolicySettings(Settings):
     prewarm: Literal["fixed", "reactive"] = setting(
         "fixed", "PREWARM", "Stock of prewarmed containers: fixed by the manifest, or reactive to cold starts"
     )
+    creates_at_a_time: Count = setting("4", "CREATES_AT_A_TIME", "Containers being created at once")
     queue_limit: Count = setting("10000", "QUEUE_LIMIT", "Invocations that may wait for a container; more are refused")
     intake_limit: Count = setting("16", "INTAKE_LIMIT", "Invocations that wait before reading from the queue is held")
     decision_log_dir: OptionalPath = setting(
@@ -96,7 +97,6 @@ class EngineSettings(Settings):
         "/etc/docker/functions.resolv.conf", "RESOLVER_FILE", "Host file bound to /etc/resolv.conf; empty: none"
     )
     docker_socket: Path = setting("/var/run/docker.sock", "DOCKER_SOCKET", "The Docker daemon's socket")
-    creates_at_a_time: Count = setting("4", "CREATES_AT_A_TIME", "Containers being created at once")
 
 
 class LimitSettings(Settings):

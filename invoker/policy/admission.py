@@ -1,7 +1,8 @@
 """◇ Admission: who runs now, who waits, who is refused, and what is evicted for those who wait.
 
 `Charged` is the one to run with. Memory is charged from Start until the container is really gone, so the node is never
-overcommitted: who needs memory waits until a removal is done, first come, first served. Two liberties make that quick:
+overcommitted: who needs memory waits until a removal is done, first come, first served; so does who needs one start
+more than the machine should have at a time. Two liberties make that quick:
 
 - A container that comes free is used as it is by the oldest activation of its own function, even if others came
   earlier: reuse costs nothing, eviction and a cold start cost a lot. It ends when the head of the queue has waited
@@ -102,7 +103,7 @@ class Charged:
         invocation = Invocation(activation, function, pool.now_ns)
         if function.stem.ready:
             pool.take_ready(function.stem, invocation)
-        elif not pool.waiting and self._fits(function.memory_mb):
+        elif not pool.waiting and self._can_start(function.memory_mb):
             pool.start(function.stem.key, invocation)
         elif len(pool.waiting) >= pool.policies.queue_limit:
             pool.actions.append(act.Refuse(activation, "queue full"))
@@ -192,18 +193,16 @@ class Charged:
             pool.set_ready(container)
             if pool.draining:
                 pool.remove_ready(container, "drain")
-        self.serve()
-        pool.gate_intake()
 
     def stock_fits(self, key: PrewarmKey) -> bool:
-        return not self._pool.waiting and self._fits(key.memory_mb)
+        return not self._pool.waiting and self._can_start(key.memory_mb)
 
     def serve(self) -> None:
         pool = self._pool
         while pool.waiting:
             invocation = next(iter(pool.waiting.values()))
             function = invocation.function
-            if not self._fits(function.memory_mb):
+            if not self._can_start(function.memory_mb):
                 self._make_room()
                 return
             function.containers += 1  # keeps the record while the activation changes places
@@ -211,8 +210,9 @@ class Charged:
             function.containers -= 1
             pool.start(function.stem.key, invocation)
 
-    def _fits(self, memory_mb: int) -> bool:
-        return self._pool.charged_mb + memory_mb <= self._pool.policies.capacity_mb
+    def _can_start(self, memory_mb: int) -> bool:
+        pool = self._pool
+        return pool.charged_mb + memory_mb <= pool.policies.capacity_mb and pool.starting < pool.policies.starts_max
 
     def _enqueue(self, invocation: Invocation) -> None:
         pool, function = self._pool, invocation.function

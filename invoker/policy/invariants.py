@@ -114,6 +114,10 @@ def _stock(pool: Pool) -> Iterator[str]:
         yield "the stock and the prewarmed containers differ"
     if starting != sum(c.state is State.STARTING and c.owner is None for c in pool.containers.values()):
         yield "the starts for stock are miscounted"
+    if pool.starting != sum(c.state is State.STARTING for c in pool.containers.values()):
+        yield "the starts under way are miscounted"
+    if pool.policies.accounting == "charged" and pool.starting > pool.policies.starts_max:
+        yield f"{pool.starting} containers start at a time, the limit is {pool.policies.starts_max}"
 
 
 def _queues(pool: Pool) -> Iterator[str]:

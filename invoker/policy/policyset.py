@@ -24,6 +24,8 @@ class PolicySet(msgspec.Struct, frozen=True):
     `queue_limit`: more waiting activations than this are refused. `intake_limit`: from this many on, the queue before
     the node is not read. `patience_ns`: after so long, the activation at the head of the queue goes before one that
     could use a container as it is. `surplus_ns`: how long a prewarmed container stands that the stock doesn't want.
+    `starts_max`: policy `charged` has at most so many containers starting at a time; a machine starts no more a second
+    when asked for more at once, and who waits here instead may meanwhile take a container that comes free.
     """
 
     accounting: Literal["charged", "reference"]
@@ -35,6 +37,7 @@ class PolicySet(msgspec.Struct, frozen=True):
     intake_limit: int = 16
     patience_ns: int = 2 * SECOND_NS
     surplus_ns: int = MINUTE_NS
+    starts_max: int = 4
 
 
 def default(capacity_mb: int) -> PolicySet:

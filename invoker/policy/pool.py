@@ -42,6 +42,7 @@ class Pool:
         self.quarantined = 0
         self.quarantined_mb = 0
         self.last_id = 0
+        self.starting = 0
         self.holding = False
         self.draining = False
         self.drained = False
@@ -90,6 +91,7 @@ class Pool:
         container = Container(ContainerId(self.last_id), key, key.memory_mb, self.now_ns)
         self.containers[container.id] = container
         self.charged_mb += key.memory_mb
+        self.starting += 1
         if invocation is None:
             self.stem(key).starting += 1
             self.actions.append(act.Start(container.id, key))

@@ -75,17 +75,19 @@ def _started(pool: Pool, event: ev.ContainerStarted) -> None:
     owner = container.owner
     container.move("started" if owner is None else "assigned")
     container.start_ns = pool.now_ns - container.asked_ns
+    pool.starting -= 1
     if owner is None:
         stem = pool.stem(container.stem)
         stem.starting -= 1
         stem.failures = 0
         pool.admission.stock_started(container)
-        return
-    function = container.function
-    assert function is not None
-    container.owner = None
-    del function.starting[owner]
-    pool.run_in(container, owner, "cold")
+    else:
+        function = container.function
+        assert function is not None
+        container.owner = None
+        del function.starting[owner]
+        pool.run_in(container, owner, "cold")
+    _after_release(pool)
 
 
 def _start_failed(pool: Pool, event: ev.ContainerStartFailed) -> None:
@@ -95,6 +97,7 @@ def _start_failed(pool: Pool, event: ev.ContainerStartFailed) -> None:
         _quarantine(pool, container)
     else:
         _gone(pool, container)
+    pool.starting -= 1
     owner = container.owner
     pool.admission.start_failed(container, owned=owner is not None)
     if owner is None:

@@ -23,6 +23,7 @@ POLICIES = st.builds(
     queue_limit=st.sampled_from([3, 50]),
     intake_limit=st.just(2),
     patience_ns=st.sampled_from([0, 100 * MILLISECOND_NS]),
+    starts_max=st.sampled_from([1, 2, 100]),
 )
 
 

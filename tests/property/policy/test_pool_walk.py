@@ -34,6 +34,7 @@ def _policies(draw: random.Random, seed: int) -> PolicySet:
         queue_limit=draw.choice([5, 50]),
         intake_limit=4,
         patience_ns=draw.choice([0, 100 * MILLISECOND_NS]),
+        starts_max=draw.choice([1, 2, 100]),
     )
 
 
