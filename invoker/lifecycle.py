@@ -25,6 +25,7 @@ from invoker.ports import ContainerEngine
 
 log = logging.getLogger(__name__)
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 EXIT_OK = 0
 EXIT_FAILED = 69
 LISTENER_GRACE_S = 5.0
@@ -72,20 +73,20 @@ class Lifecycle:
         """Start, tell `serving`, serve until a signal, drain. Returns the exit code; a fault at the start is raised
         once everything that had begun is ended again."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in SIGNALS:
             loop.add_signal_handler(number, self.stop)
         try:
-            await self._start()
-            serving()
-            await self._stop.wait()
-        except BaseException:
-            await self._end(hurried=True)
-            raise
+            try:
+                await self._start()
+                serving()
+                await self._stop.wait()
+            except BaseException:
+                await self._end(hurried=True)
+                raise
+            return await self._drain()
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in SIGNALS:
                 loop.remove_signal_handler(number)
-                loop.add_signal_handler(number, self.stop)
-        return await self._drain()
 
     def stop(self) -> None:
         """A signal came: drain; at the second, hurry."""

@@ -74,7 +74,9 @@ class DecisionLog:
         return self._path(1)
 
     def append(self, now_ns: int, event: AnyEvent, actions: list[AnyAction]) -> None:
-        """Note one step."""
+        """Note one step; nothing once the log has stopped."""
+        if self.stopped:
+            return
         gathered = self._gathered
         gathered += self._encode((now_ns, event, actions))
         gathered += b"\n"
