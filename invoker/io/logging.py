@@ -40,16 +40,21 @@ REDACT_DEPTH = 6
 
 
 class LineWriter:
-    """A bounded buffer before a file descriptor, emptied by a thread. Safe to write to from every thread."""
+    """A bounded buffer before a file descriptor, emptied by a thread. Safe to write to from every thread.
+
+    Producers take no lock, for the loop would wait for it while the thread holds it and is off the processor: the deque
+    is safe by itself, and two counters that only grow tell what is held (two producers at once may blur it a little).
+    """
 
     def __init__(self, fd: int, buffer_bytes: int = BUFFER_BYTES) -> None:
         self.dropped = 0
         self._untold = 0
         self._fd = fd
         self._buffer_bytes = buffer_bytes
-        self._held_bytes = 0
+        self._taken_bytes = 0
+        self._drained_bytes = 0
         self._lines: deque[bytes] = deque()
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # for what is counted when lines are dropped
         self._work = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._drain, name="log writer", daemon=True)
@@ -57,13 +62,13 @@ class LineWriter:
 
     def write(self, line: bytes) -> None:
         """Take a line, its newline included. Never blocks; past the limit the line is dropped and counted."""
-        with self._lock:
-            if self._held_bytes + len(line) > self._buffer_bytes:
+        if self._taken_bytes - self._drained_bytes + len(line) > self._buffer_bytes:
+            with self._lock:
                 self.dropped += 1
                 self._untold += 1
-                return
-            self._held_bytes += len(line)
-            self._lines.append(line)
+            return
+        self._taken_bytes += len(line)
+        self._lines.append(line)
         if not self._work.is_set():
             self._work.set()
 
@@ -85,23 +90,18 @@ class LineWriter:
 
     def _take(self) -> bytes:
         """Some lines joined, in order, and after them a note of what was dropped."""
-        with self._lock:
-            batch: list[bytes] = []
-            size = 0
-            while self._lines and (not batch or size + len(self._lines[0]) <= WRITE_BYTES):
-                line = self._lines.popleft()
-                size += len(line)
-                batch.append(line)
-            if self._untold and batch:
-                note = {
-                    "@timestamp": timestamp(),
-                    "level": "warning",
-                    "message": "log lines dropped",
-                    "dropped": self._untold,
-                }
-                self._untold = 0
-                batch.append(encode(note))
-            self._held_bytes -= size
+        batch: list[bytes] = []
+        size = 0
+        while self._lines and (not batch or size + len(self._lines[0]) <= WRITE_BYTES):
+            line = self._lines.popleft()
+            size += len(line)
+            batch.append(line)
+        if self._untold and batch:
+            with self._lock:
+                untold, self._untold = self._untold, 0
+            note = {"@timestamp": timestamp(), "level": "warning", "message": "log lines dropped", "dropped": untold}
+            batch.append(encode(note))
+        self._drained_bytes += size
         return b"".join(batch)
 
     def _write_all(self, data: bytes) -> None:
