@@ -108,12 +108,13 @@ class Runner:
             story.run_start_ns = story.end_ns = self._clock.time_ns()
         record = _record(story, outcome)
         facts = _facts(story, outcome)
-        stores = message.store_activations and not message.blocking
-        if stores:
+        if message.store_activations and not message.blocking:
+            self._release(story, outcome)  # first: nobody's container waits for a store
             await self._store(story, record, facts)
-        answer(self._completion(message, outcome, record))
-        if story.lease is not None:
-            self._driver.release(story.lease, outcome.reusable and story.log.complete)
+            answer(self._completion(message, outcome, record))
+        else:
+            answer(self._completion(message, outcome, record))
+            self._release(story, outcome)
         if message.blocking and self._settings.store_blocking:
             await self._store(story, record, facts)
         self._count(story, outcome)
@@ -175,6 +176,10 @@ class Runner:
         began_ns = self._clock.monotonic_ns()
         story.log = await lease.container.collect_logs(self._settings.log_wait_s, outcome.error)
         story.logs_ns = self._clock.monotonic_ns() - began_ns
+
+    def _release(self, story: Story, outcome: Outcome) -> None:
+        if story.lease is not None:
+            self._driver.release(story.lease, outcome.reusable and story.log.complete)
 
     # --- what becomes of it -------------------------------------------------------------------------------------
 

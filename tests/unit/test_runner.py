@@ -156,6 +156,23 @@ async def test_who_is_stored_and_when() -> None:
     assert order == ["stored after 0", "stored after 0", "stored after 2"]
 
 
+async def test_a_slow_store_keeps_no_container_busy() -> None:
+    stored = asyncio.Event()
+
+    async def put() -> None:
+        await stored.wait()
+
+    async with Body() as body:
+        body.store.actions["guest", "act"] = document()
+        body.store.before_put = put
+        first = asyncio.create_task(body.run(message("act", blocking=False)))
+        await until(lambda: [each.state.value for each in body.pool.containers.values()] == ["idle"])
+        assert not body.answers  # who was answered can rely on the record
+        stored.set()
+        await first
+        assert len(body.answers) == 1
+
+
 async def test_a_non_blocking_callers_answer_is_the_id() -> None:
     async with Body() as body:
         body.store.actions["guest", "act"] = document()
