@@ -102,6 +102,7 @@ def policies(settings: PolicySettings, capacity_mb: int) -> PolicySet:
         queue_limit=settings.queue_limit,
         intake_limit=settings.intake_limit,
         starts_max=settings.creates_at_a_time,
+        brief_ns=settings.brief_wait_ns,
     )
 
 

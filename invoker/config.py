@@ -76,6 +76,9 @@ class PolicySettings(Settings):
         "fixed", "PREWARM", "Stock of prewarmed containers: fixed by the manifest, or reactive to cold starts"
     )
     creates_at_a_time: Count = setting("4", "CREATES_AT_A_TIME", "Containers being created at once")
+    brief_wait_ns: DurationNs = setting(
+        "10ms", "BRIEF_WAIT", "No container is started to spare an invocation a wait that is expected to be this brief"
+    )
     queue_limit: Count = setting("10000", "QUEUE_LIMIT", "Invocations that may wait for a container; more are refused")
     intake_limit: Count = setting("16", "INTAKE_LIMIT", "Invocations that wait before reading from the queue is held")
     decision_log_dir: OptionalPath = setting(

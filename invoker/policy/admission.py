@@ -8,11 +8,13 @@ more than the machine should have at a time. Two liberties make that quick:
   earlier: reuse costs nothing, eviction and a cold start cost a lot. It ends when the head of the queue has waited
   for `patience_ns`.
 - An activation whose cold start is still under way takes a container of its function that comes free meanwhile;
-  the started one becomes stock.
+  the started one becomes stock. One that may expect such a container at once (`brief_ns`) has none started at first.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Protocol
 
 from invoker.policy import actions as act
@@ -85,32 +87,45 @@ class Admission(Protocol):
         """Memory may have come free."""
         ...
 
+    def overdue(self) -> None:
+        """The timer `queue` fired: some have waited for what did not come (`serve` follows)."""
+        ...
+
 
 class Charged:
-    """See the module. `wanting_mb` is the memory of all who wait."""
+    """See the module. `wanting` are those of all who wait that want a container started, in order, `wanting_mb` their
+    memory; the others are patient until the instant that their entry in a heap says."""
 
     heeds_deaths = True
     shares = True
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._wanting_mb = 0
+        self.wanting: OrderedDict[ActivationId, Invocation] = OrderedDict()
+        self.wanting_mb = 0
+        self._patient: list[tuple[int, int, Invocation]] = []
+        self._patients = 0
 
     def arrived(self, function: Function, activation: ActivationId) -> None:
         pool = self._pool
         if pool.take_warm(function, activation):
             return
         invocation = Invocation(activation, function, pool.now_ns)
+        patient = self._is_brief(function)
         if function.stem.ready:
             pool.take_ready(function.stem, invocation)
-        elif not pool.waiting and self._can_start(function.memory_mb):
+        elif not patient and not self.wanting and self._can_start(function.memory_mb):
             pool.start(function.stem.key, invocation)
         elif len(pool.waiting) >= pool.policies.queue_limit:
             pool.actions.append(act.Refuse(activation, "queue full"))
             pool.forget(function)
         else:
             self._enqueue(invocation)
-            self._make_room()
+            if patient:
+                self._be_patient(invocation)
+            else:
+                self._want(invocation)
+                self._make_room()
             pool.gate_intake()
 
     def replaced(self, function: Function, activation: ActivationId) -> None:
@@ -121,8 +136,12 @@ class Charged:
         if function.stem.ready:
             pool.take_ready(function.stem, invocation)
             return
+        if function.memory_mb > pool.policies.capacity_mb - pool.quarantined_mb:  # what it lost was the last room
+            pool.actions.append(act.Refuse(activation, "too large"))
+            return
         self._enqueue(invocation)
-        for queue in (pool.waiting, function.waiting, function.stem.waiting):
+        self._want(invocation)
+        for queue in (pool.waiting, function.waiting, function.stem.waiting, self.wanting):
             queue.move_to_end(activation, last=False)
         self.serve()
         pool.gate_intake()
@@ -132,7 +151,8 @@ class Charged:
         del pool.waiting[invocation.activation]
         del function.waiting[invocation.activation]
         del function.stem.waiting[invocation.activation]
-        self._wanting_mb -= function.memory_mb
+        if self.wanting.pop(invocation.activation, None) is not None:
+            self.wanting_mb -= function.memory_mb
         pool.forget(function)
 
     def released(self, container: Container, function: Function, emptied: bool) -> None:
@@ -195,12 +215,12 @@ class Charged:
                 pool.remove_ready(container, "drain")
 
     def stock_fits(self, key: PrewarmKey) -> bool:
-        return not self._pool.waiting and self._can_start(key.memory_mb)
+        return not self.wanting and self._can_start(key.memory_mb)
 
     def serve(self) -> None:
         pool = self._pool
-        while pool.waiting:
-            invocation = next(iter(pool.waiting.values()))
+        while self.wanting:
+            invocation = next(iter(self.wanting.values()))
             function = invocation.function
             if not self._can_start(function.memory_mb):
                 self._make_room()
@@ -219,15 +239,41 @@ class Charged:
         pool.waiting[invocation.activation] = invocation
         function.waiting[invocation.activation] = invocation
         function.stem.waiting[invocation.activation] = invocation
-        self._wanting_mb += function.memory_mb
         pool.actions.append(act.Enqueue(invocation.activation))
+
+    def _want(self, invocation: Invocation) -> None:
+        self.wanting[invocation.activation] = invocation
+        self.wanting_mb += invocation.function.memory_mb
+
+    def _is_brief(self, function: Function) -> bool:
+        """Whether one more may expect a container of the function within `brief_ns`, by what its runs usually take."""
+        ahead = len(function.waiting) + 1
+        return 0 < function.run_ns * ahead <= self._pool.policies.brief_ns * function.active
+
+    def _be_patient(self, invocation: Invocation) -> None:
+        self._patients += 1
+        until_ns = self._pool.now_ns + self._pool.policies.brief_ns
+        heappush(self._patient, (until_ns, self._patients, invocation))
+        self._pool.arm("queue", until_ns)
+
+    def overdue(self) -> None:
+        pool, patient = self._pool, self._patient
+        while patient:
+            until_ns, _, invocation = patient[0]
+            waits = pool.waiting.get(invocation.activation) is invocation
+            if waits and until_ns > pool.now_ns:
+                pool.arm("queue", until_ns)
+                return
+            heappop(patient)
+            if waits:
+                self._want(invocation)
 
     def _head_is_impatient(self, function: Function) -> bool:
         """The oldest waiting activation is another function's, waited long, and no memory is on its way to it."""
         pool = self._pool
-        if not pool.waiting:
+        if not self.wanting:
             return False
-        head = next(iter(pool.waiting.values()))
+        head = next(iter(self.wanting.values()))
         if head.function is function or pool.now_ns - head.since_ns <= pool.policies.patience_ns:
             return False
         coming_mb = pool.policies.capacity_mb - pool.charged_mb + pool.removing_mb
@@ -256,7 +302,7 @@ class Charged:
     def _make_room(self) -> None:
         """Evict until what is free or coming free is enough for all who wait: idle containers first, then stock."""
         pool = self._pool
-        short_mb = self._wanting_mb - (pool.policies.capacity_mb - pool.charged_mb) - pool.removing_mb
+        short_mb = self.wanting_mb - (pool.policies.capacity_mb - pool.charged_mb) - pool.removing_mb
         while short_mb > 0:
             victim = pool.keep_alive.victim()
             if victim is not None:

@@ -17,7 +17,7 @@ from invoker.policy.types import ActivationId, ContainerId, PrewarmKey, WarmKey
 Fault = Literal["platform", "oom", "exited"]
 """Whose fault it is that a container was lost: ours, or the function's (out of memory, or it ended itself)."""
 
-TimerName = Literal["pause", "expire", "stock"]
+TimerName = Literal["pause", "expire", "stock", "queue"]
 """A pool has one timer of each name; arming it again moves it."""
 
 

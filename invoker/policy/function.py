@@ -42,7 +42,9 @@ class Function(msgspec.Struct, eq=False):
     """One warm key: its containers, and what was learnt about it. Dropped when it has no container and no activation.
 
     `idle` is in the order of becoming idle: the last is the most recently used. `roomy` containers have activations and
-    take more. `starting` maps the activations that wait for a cold start to their containers, oldest first.
+    take more. `active` counts the activations inside containers; `run_ns` is how long one usually stays, a mean that
+    the last weighs on with 1/8. `starting` maps the activations that wait for a cold start to their containers, oldest
+    first.
     """
 
     key: WarmKey
@@ -50,6 +52,7 @@ class Function(msgspec.Struct, eq=False):
     memory_mb: int
     concurrency: int
     containers: int = 0
+    active: int = 0
     idle: OrderedDict[ContainerId, Container] = msgspec.field(default_factory=_empty)
     roomy: dict[ContainerId, Container] = {}
     waiting: OrderedDict[ActivationId, Invocation] = msgspec.field(
@@ -60,5 +63,6 @@ class Function(msgspec.Struct, eq=False):
     )
     uses: int = 0
     cost_ns: int = 0
+    run_ns: int = 0
     gap_ns: int = -1
     rank: tuple[int, int] | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from invoker.policy.admission import Charged
 from invoker.policy.container import Container, State
 from invoker.policy.deadlines import Deadlines
 from invoker.policy.events import TimerName
@@ -44,6 +45,10 @@ def _memory(pool: Pool) -> Iterator[str]:
         yield "the quarantine is miscounted"
     if pool.policies.accounting == "charged" and pool.charged_mb > pool.policies.capacity_mb:
         yield f"{pool.charged_mb} MB are charged on a node of {pool.policies.capacity_mb} MB"
+    if isinstance(pool.admission, Charged):
+        wanting_mb = sum(waiter.function.memory_mb for waiter in pool.admission.wanting.values())
+        if pool.admission.wanting_mb != wanting_mb or not pool.admission.wanting.keys() <= pool.waiting.keys():
+            yield "those who want a start are miscounted"
     if isinstance(pool.admission, Reference):
         idle_mb = sum(c.memory_mb for c in pool.containers.values() if c.state in _UNUSED and not c.claims)
         if pool.admission.idle_mb != idle_mb:
@@ -90,6 +95,8 @@ def _functions(pool: Pool) -> Iterator[str]:
     """A function's record knows its containers, and is there for a reason."""
     for function in pool.functions.values():
         mine = [c for c in pool.containers.values() if c.function is function]
+        if function.active != sum(len(container.running) for container in mine):
+            yield f"{function.key.name} counts {function.active} activations inside its containers"
         if len(mine) != function.containers:
             yield f"{function.key.name} counts {function.containers} containers, {len(mine)} stand"
         if not (mine or function.waiting or function.starting):
@@ -144,7 +151,7 @@ def _progress(pool: Pool) -> Iterator[str]:
     """If someone waits, something is under way that will end the wait; a timer is armed where a deadline stands."""
     still = (*_UNUSED, State.PREWARM, State.QUARANTINED)
     moving = any(c.claims or c.state not in still for c in pool.containers.values())
-    if pool.waiting and not moving:
+    if pool.waiting and not moving and "queue" not in pool.armed:
         yield "activations wait, and nothing will end the wait"
     timers: list[tuple[TimerName, Deadlines]] = [("pause", pool.pauses), ("expire", pool.expiries)]
     for name, deadlines in timers:

@@ -26,6 +26,8 @@ class PolicySet(msgspec.Struct, frozen=True):
     could use a container as it is. `surplus_ns`: how long a prewarmed container stands that the stock doesn't want.
     `starts_max`: policy `charged` has at most so many containers starting at a time; a machine starts no more a second
     when asked for more at once, and who waits here instead may meanwhile take a container that comes free.
+    `brief_ns`: an activation that may expect a container of its own function within this time waits that long before
+    one is started for it: a start costs the machine far more than it would spare. 0: a start is always worth it.
     """
 
     accounting: Literal["charged", "reference"]
@@ -38,6 +40,7 @@ class PolicySet(msgspec.Struct, frozen=True):
     patience_ns: int = 2 * SECOND_NS
     surplus_ns: int = MINUTE_NS
     starts_max: int = 4
+    brief_ns: int = 10 * MILLISECOND_NS
 
 
 def default(capacity_mb: int) -> PolicySet:

@@ -140,7 +140,8 @@ class Pool:
         """Dispatch; the container's state allows it already."""
         function = container.function
         assert function is not None
-        container.running[activation] = None
+        container.running[activation] = self.now_ns
+        function.active += 1
         self.placed[activation] = (function, container)
         if container.concurrency > 1:
             if container.room > 0:

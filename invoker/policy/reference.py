@@ -129,6 +129,9 @@ class Reference:
         """How many removals wait for the one under way."""
         return len(self._doomed)
 
+    def overdue(self) -> None:
+        pass
+
     def _affords(self, memory_mb: int) -> bool:
         return self.in_flight_mb + memory_mb <= self._pool.policies.capacity_mb
 

@@ -150,7 +150,9 @@ def _run_finished(pool: Pool, event: ev.RunFinished) -> None:
         raise PolicyError(f"container {container.id} was never initialised: nothing good can have run in it")
     if event.reusable and not tainted:
         container.move("finished" if left else "emptied")
-        del container.running[event.activation]
+        run_ns = pool.now_ns - container.running.pop(event.activation)
+        function.run_ns = (7 * function.run_ns + run_ns) // 8 if function.run_ns else run_ns
+        function.active -= 1
         pool.settle(event.activation)
         if left:
             function.roomy[container.id] = container
@@ -158,6 +160,7 @@ def _run_finished(pool: Pool, event: ev.RunFinished) -> None:
         return
     container.move(("finished" if tainted else "tainted") if left else "remove")
     del container.running[event.activation]
+    function.active -= 1
     pool.settle(event.activation)
     if left:
         function.roomy.pop(container.id, None)
@@ -307,8 +310,11 @@ def _timer_fired(pool: Pool, event: ev.TimerFired) -> None:
             elif len(pool.stem(container.stem).ready) > pool.stem(container.stem).wanted:
                 pool.remove_ready(container, "surplus")
         _rearm(pool, "expire", pool.expiries.next_ns())
-    else:
+    elif event.timer == "stock":
         _review_stock(pool)
+    else:
+        pool.admission.overdue()
+        _after_release(pool)
 
 
 def _rearm(pool: Pool, timer: ev.TimerName, at_ns: int) -> None:

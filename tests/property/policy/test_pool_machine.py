@@ -24,6 +24,7 @@ POLICIES = st.builds(
     intake_limit=st.just(2),
     patience_ns=st.sampled_from([0, 100 * MILLISECOND_NS]),
     starts_max=st.sampled_from([1, 2, 100]),
+    brief_ns=st.sampled_from([0, 10 * MILLISECOND_NS, SECOND_NS]),
 )
 
 

@@ -35,6 +35,7 @@ def _policies(draw: random.Random, seed: int) -> PolicySet:
         intake_limit=4,
         patience_ns=draw.choice([0, 100 * MILLISECOND_NS]),
         starts_max=draw.choice([1, 2, 100]),
+        brief_ns=draw.choice([0, 10 * MILLISECOND_NS, SECOND_NS]),
     )
 
 
