@@ -7,8 +7,8 @@ in the Reply.
 
 A request whose bytes were written is never sent again, for an action must not run twice. A kept connection that the
 runtime closes in that very moment would therefore cost an activation; so only connections that were idle for less than
-`IDLE_LIMIT_S` are used again, far below the idle time of any runtime's HTTP server, and none outlives a freeze
-(`drop_idle`).
+`IDLE_LIMIT_S` are used again, far below the idle time of any runtime's HTTP server. A freeze counts as idleness, for a
+runtime's own timers go on meanwhile and fire at the thaw.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class RuntimeClient:
         return False
 
     def drop_idle(self) -> None:
-        """Close the kept connections: before a freeze, for a runtime's own idle timers run out while it is frozen."""
+        """Close the kept connections."""
         idle, self._idle[:] = list(self._idle), []
         for connection in idle:
             connection.abort()

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -53,6 +53,7 @@ LAG_RETRY_S = 0.01
 
 REMOVAL_STEP_S = 0.05
 SIGKILL_BIT = 1 << 8
+STATUS_BYTES_MAX = 16_384
 KILLED_EXIT_CODE = 137
 
 
@@ -176,7 +177,6 @@ class DockerContainer:
         async with self._turn:
             if self.ended:
                 raise await self._lost("can't be paused")
-            self._client.drop_idle()
             self._look_at_kills()  # what happened before was the last activation's
             begun_s = time.perf_counter()
             try:
@@ -325,7 +325,7 @@ class DockerContainer:
         if self._pid == 0:
             return False
         status = _process_status(self._pid)
-        pending = (int(status.get(mask, "0"), 16) for mask in ("SigPnd", "ShdPnd"))
+        pending = (int(_field(status, mask) or b"0", 16) for mask in (b"SigPnd", b"ShdPnd"))
         return _is_over(status) or any(mask & SIGKILL_BIT for mask in pending)
 
     async def _despite_lag(self, command: Callable[[str], Coroutine[Any, Any, None]], lagging: str) -> None:
@@ -352,14 +352,24 @@ class DockerContainer:
             died(condition == "oom")
 
 
-def _process_status(pid: int) -> dict[str, str]:
-    """/proc/<pid>/status; empty where there is no such process any more."""
+def _process_status(pid: int) -> bytes:
+    """/proc/<pid>/status; empty where there is no such process any more. Asked before every thaw, so read plainly."""
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        descriptor = os.open(f"/proc/{pid}/status", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return {}
-    return {key: text.strip() for key, _, text in (line.partition(":") for line in lines)}
+        return b""
+    try:
+        return os.read(descriptor, STATUS_BYTES_MAX)
+    except OSError:  # it ended between the two
+        return b""
+    finally:
+        os.close(descriptor)
 
 
-def _is_over(status: dict[str, str]) -> bool:
-    return status.get("State", "X")[0] in "ZX"
+def _field(status: bytes, name: bytes) -> bytes:
+    """The value after `name:` in /proc/<pid>/status."""
+    return status.partition(b"\n" + name + b":\t")[2].partition(b"\n")[0]
+
+
+def _is_over(status: bytes) -> bool:
+    return _field(status, b"State")[:1] in (b"", b"Z", b"X")

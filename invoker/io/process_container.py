@@ -196,7 +196,6 @@ class ProcessContainer:
         async with self._turn:
             if self.ended:
                 raise self._lost("can't be paused: its main process has ended")
-            self._client.drop_idle()
             self._oom_kills_seen = self._oom_kills()  # what happened before was the last activation's
             try:
                 if self._by_group and self._group is not None:
