@@ -12,7 +12,10 @@ import time
 
 HOG = "pages = [bytearray(8 << 20) for _ in range(100_000)]"
 
+MUTTER_AFTER_S = 0.3
+
 meeting = threading.Barrier(4)
+muttered = threading.Event()
 beats: list[float] = []
 
 
@@ -33,6 +36,25 @@ def say(args):
     for line in args["err"]:
         print(line, file=sys.stderr)
     return {}
+
+
+def mutter(args):
+    """Print when this run has long ended."""
+
+    def later():
+        time.sleep(MUTTER_AFTER_S)
+        say(args)
+        sys.stdout.flush()
+        muttered.set()
+
+    threading.Thread(target=later, daemon=True).start()
+    return {}
+
+
+def say_after_mutter(args):
+    """Print once that has been printed."""
+    muttered.wait(timeout=30)
+    return say(args)
 
 
 def flood(args):

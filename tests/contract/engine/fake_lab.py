@@ -28,6 +28,7 @@ class Act:
         self._meeting = asyncio.Barrier(4)
         self._environment: dict[str, str] = {}
         self._keeping: asyncio.Task[None] | None = None
+        self._muttered = asyncio.Event()
 
     async def init(self, value: dict[str, Any]) -> Reply:
         """Take the environment; do what AT_INIT says."""
@@ -57,6 +58,19 @@ class Act:
         for line in args["err"]:
             self._container.print(f"{line}\n".encode(), STDERR)
         return {}
+
+    async def mutter(self, args: dict[str, Any]) -> object:
+        async def later() -> None:
+            await asyncio.sleep(0.01)
+            await self.say(args)
+            self._muttered.set()
+
+        self._keeping = asyncio.create_task(later())
+        return {}
+
+    async def say_after_mutter(self, args: dict[str, Any]) -> object:
+        await self._muttered.wait()
+        return await self.say(args)
 
     async def flood(self, args: dict[str, Any]) -> object:
         self._container.print((b"x" * 99 + b"\n") * args["lines"])

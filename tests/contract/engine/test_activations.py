@@ -114,9 +114,8 @@ async def test_each_activation_has_its_own_log(lab: Lab) -> None:
 
 async def test_what_is_printed_between_two_activations_is_the_next_ones(lab: Lab) -> None:
     container = await initialised(lab, await lab.engine())
-    await logged(container, "echo")
-    await run(container, "say", out=["in between"], err=[])  # for nobody
-    log = await logged(container, "say", out=["mine"], err=[])
+    assert texts(await logged(container, "mutter", out=["in between"], err=[])) == []
+    log = await logged(container, "say_after_mutter", out=["mine"], err=[])
     assert texts(log) == ["stdout: in between", "stdout: mine"]
 
 
