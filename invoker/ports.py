@@ -129,6 +129,15 @@ class RecordSink(Protocol):
         ...
 
 
+class AckSink(Protocol):
+    """Where acknowledgements of activations go that came over Kafka."""
+
+    async def send(self, controller: str, completion: bytes) -> None:
+        """Deliver `completion` (contract, section 6) to the controller with this topic suffix (section 5); returns
+        once it is delivered. Retries while the broker is away. Raises PlatformFault when it never will be."""
+        ...
+
+
 class Clock(Protocol):
     """Time, so that tests and the simulator can have their own."""
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from invoker import config
 from invoker.config import AddressRange, DevSettings, ServeSettings
-from invoker.config_values import format_duration, parse_duration_ns
+from invoker.config.values import format_duration, parse_duration_ns
 from invoker.errors import SettingsError
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
@@ -131,7 +131,7 @@ def test_every_missing_variable_is_named_with_an_example() -> None:
 
 def test_all_mistakes_are_told_at_once() -> None:
     lines = complaints(ID=None, USER_MEMORY="16", HTTP_PORT="no", POLICY="best", PAUSE_GRACE="150")
-    assert [line.split(":")[0] for line in lines] == ["POLICY", "PAUSE_GRACE", "ID", "USER_MEMORY", "HTTP_PORT"]
+    assert [line.split(":")[0] for line in lines] == ["POLICY", "PAUSE_GRACE", "HTTP_PORT", "ID", "USER_MEMORY"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,7 @@
+"""◆ Prints docs/settings.md."""
+
+import sys
+
+from invoker.config import page
+
+sys.stdout.write(page())
