@@ -236,7 +236,9 @@ class Dev:
                 observe=self._observe,
             )
         directory = settings.data_dir / "containers"
-        return ProcessEngine(ProcessSettings(directory=directory, api_host=settings.containers_api_host))
+        return ProcessEngine(
+            ProcessSettings(directory=directory, api_host=settings.containers_api_host), observe=self._observe
+        )
 
     def _observe(self, command: str, seconds: float) -> None:
         metrics = self.metrics

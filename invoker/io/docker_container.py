@@ -17,7 +17,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -27,12 +27,9 @@ from invoker.io.container_http import RuntimeClient
 from invoker.io.docker_attach import OutputStream
 from invoker.io.docker_daemon import Daemon, DockerFault
 from invoker.io.docker_log import ContainerLog
+from invoker.io.engine_base import Observe, RuntimeContainer, Spawn
 from invoker.policy.events import Fault
 from invoker.policy.outcome import Condition, Reply
-from invoker.protocol.logs import CollectedLog
-
-Observe = Callable[[str, float], None]
-"""Told (command, seconds) after each of `run`, `poll`, `pause`, `unpause`, `rm` (contract, section 15)."""
 
 DEATH_NOTICE_S = 0.2
 """A runtime whose connection broke is given this long to be seen dead. Dying takes a process a few milliseconds, and
@@ -57,11 +54,10 @@ STATUS_BYTES_MAX = 16_384
 KILLED_EXIT_CODE = 137
 
 
-class DockerContainer:
+class DockerContainer(RuntimeContainer):
     """A started container; implements `invoker.ports.Container`.
 
-    `start_timings` has, in seconds, `queue` (waiting for a turn), `run` (create, attach, start) and `poll` (until it
-    answers).
+    `start_timings` has `queue` as well, waiting for a turn; `run` is create, attach and start.
     """
 
     def __init__(
@@ -76,33 +72,25 @@ class DockerContainer:
         log: ContainerLog,
         observe: Observe,
         gone: Callable[[DockerContainer], None],
-        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        spawn: Spawn,
     ) -> None:
-        self.start_timings: dict[str, float] = {}
+        super().__init__(client=client, log=log, over=stream.ended, observe=observe, spawn=spawn)
         self._id = container_id
         self._name = name
         self._address = address
         self._daemon = daemon
-        self._client = client
         self._stream = stream
-        self._log = log
-        self._observe = observe
         self._gone = gone
-        self._spawn = spawn
-        self._turn = asyncio.Lock()
         self._group: ControlGroup | None = None
         self._freezer: ControlGroup | None = None
         self._pid = 0
-        self._oom_kills_seen = 0
-        self._frozen = False
-        self._leaving = False
-        self._removal: asyncio.Task[None] | None = None
-        self._died: Callable[[bool], None] | None = None
         stream.ended.add_done_callback(self._output_ended)
 
+    def __str__(self) -> str:
+        return f"container {self._name} ({self._id[:12]})"
+
     def __repr__(self) -> str:
-        state = "leaving" if self._leaving else "ended" if self.ended else "frozen" if self._frozen else "running"
-        return f"<DockerContainer {self._name} {self._id[:12]} {self._address} {state}>"
+        return f"<DockerContainer {self._name} {self._id[:12]} {self._address} {self._state}>"
 
     @property
     def id(self) -> str:
@@ -119,11 +107,6 @@ class DockerContainer:
         """Its IP address on the containers' network."""
         return self._address
 
-    @property
-    def ended(self) -> bool:
-        """Whether its output has ended, and so its main process."""
-        return self._stream.ended.done()
-
     def adopt_group(self, group: ControlGroup, *, freezer: bool, pid: int) -> None:
         """Its group, to count kills, and to be frozen through where `freezer`; its main process seen from here."""
         self._group = group
@@ -131,31 +114,7 @@ class DockerContainer:
         self._pid = pid
         self._look_at_kills()
 
-    def hand_out(self, died: Callable[[bool], None]) -> None:
-        """From now on its unasked end is reported to `died(oom)`, once."""
-        self._died = died
-
-    async def ready(self, give_up_s: float) -> bool:
-        """Wait until the runtime answers; False where it did not within `give_up_s`, or its main process ended."""
-        probe = asyncio.ensure_future(self._client.ready(give_up_s))
-        try:
-            await asyncio.wait((probe, self._stream.ended), return_when=asyncio.FIRST_COMPLETED)
-            return probe.done() and probe.result()
-        finally:
-            if not probe.done():
-                probe.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await probe
-
-    async def init(self, body: bytes, timeout_s: float) -> Reply:
-        """POST /init (contract, section 12)."""
-        return await self._call("/init", body, timeout_s)
-
-    async def run(self, body: bytes, timeout_s: float) -> Reply:
-        """POST /run (contract, section 12)."""
-        return await self._call("/run", body, timeout_s)
-
-    async def _call(self, path: str, body: bytes, timeout_s: float) -> Reply:
+    async def _call(self, path: Literal["/init", "/run"], body: bytes, timeout_s: float) -> Reply:
         # An address that nobody answers for any more takes seconds to be found unreachable.
         reply = Reply() if self.ended else await self._client.post(path, body, timeout_s)
         if reply.status == 200:
@@ -163,14 +122,6 @@ class DockerContainer:
         cut_off = reply.status is None and not reply.timed_out
         condition = await self._condition(cut_off=cut_off)
         return msgspec.structs.replace(reply, condition=condition)
-
-    def arm_logs(self, limit_bytes: int) -> None:
-        """An activation begins: bound its log to `limit_bytes` (contract, section 10)."""
-        self._log.arm(limit_bytes)
-
-    async def collect_logs(self, wait_s: float, error: str | None = None) -> CollectedLog:
-        """The log since the last collection; waits up to `wait_s` for both sentinels (contract, section 10)."""
-        return await self._log.collect(wait_s, error)
 
     async def pause(self) -> None:
         """Freeze all its processes. Raises ContainerFault, with fault `oom` or `exited` where it is found dead."""
@@ -213,23 +164,6 @@ class DockerContainer:
             await self._despite_lag(self._daemon.unpause, "not paused")
         self._frozen = False
 
-    async def remove(self) -> None:
-        """Thaw where frozen, kill, remove, and free the address. Twice is once, and callers together share one.
-
-        Raises ContainerFault where it may still stand; its address then stays taken, and a later call tries again.
-        """
-        if self._removal is None:
-            self._leaving = True
-            self._client.close()
-            self._removal = self._spawn(self._remove())
-        removal = self._removal
-        try:
-            await asyncio.shield(removal)
-        except ContainerFault:
-            if self._removal is removal:
-                self._removal = None
-            raise
-
     async def _remove(self) -> None:
         async with self._turn:
             begun_s = time.perf_counter()
@@ -239,8 +173,8 @@ class DockerContainer:
                 await self._remove_by_daemon()
             except (PlatformFault, TimeoutError) as error:
                 raise ContainerFault(
-                    f"container {self._name} ({self._id[:12]}) could not be removed, so its address {self._address} "
-                    f"stays taken: {error}; once the daemon is well, `docker rm -f {self._name}`"
+                    f"{self} could not be removed, so its address {self._address} stays taken: {error}; "
+                    f"once the daemon is well, `docker rm -f {self._name}`"
                 ) from error
             self._observe("rm", time.perf_counter() - begun_s)
         self._stream.close()
@@ -308,7 +242,7 @@ class DockerContainer:
     async def _lost(self, what: str, *, doomed: bool = False) -> ContainerFault:
         condition = await self._condition(cut_off=doomed)
         fault: Fault = condition if condition != "running" else "exited" if doomed else "platform"
-        return ContainerFault(f"container {self._name} ({self._id[:12]}) {what}", fault)
+        return ContainerFault(f"{self} {what}", fault)
 
     def _oom_kills(self) -> int | None:
         """The kernel's count for its group; None where the group is gone, or out of reach."""
@@ -342,14 +276,7 @@ class DockerContainer:
     def _output_ended(self, _: asyncio.Future[None]) -> None:
         self._log.end()
         asyncio.get_running_loop().call_later(LAST_ANSWER_S, self._client.close)
-        if not self._leaving and self._died is not None:
-            self._spawn(self._report_death())
-
-    async def _report_death(self) -> None:
-        condition = await self._condition(cut_off=False)
-        died, self._died = self._died, None
-        if died is not None and not self._leaving:
-            died(condition == "oom")
+        self._note_end()
 
 
 def _process_status(pid: int) -> bytes:

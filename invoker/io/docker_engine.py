@@ -9,39 +9,34 @@ that its container is no more.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import time
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from invoker.errors import ContainerFault, PlatformFault, StartFailed
 from invoker.io import cgroup
 from invoker.io.addresses import AddressPool
 from invoker.io.container_http import RuntimeClient, tcp
 from invoker.io.docker_attach import attach
-from invoker.io.docker_container import DockerContainer, Observe
+from invoker.io.docker_container import DockerContainer
 from invoker.io.docker_daemon import Daemon, DaemonFacts, DockerFault, socket_path
 from invoker.io.docker_log import ContainerLog
 from invoker.io.docker_prepare import REMOVALS_AT_A_TIME, check_runtime, group_of, prepare_network, remove_orphans
 from invoker.io.docker_settings import DockerSettings
+from invoker.io.engine_base import EngineBase, Observe, unobserved
 from invoker.ports import ContainerEngine, ContainerSpec
 from invoker.protocol.container_body import container_name, create_body
-
-T = TypeVar("T")
 
 PORT = 8080
 CREATES_MAX = 10
 
 
-def _unobserved(command: str, seconds: float) -> None:
-    """Nobody asked for timings."""
-
-
-class DockerEngine:
+class DockerEngine(EngineBase):
     """Makes, keeps and removes the containers of one invoker. `observe` is told how long Docker's commands took."""
 
-    def __init__(self, settings: DockerSettings, *, observe: Observe = _unobserved) -> None:
+    def __init__(self, settings: DockerSettings, *, observe: Observe = unobserved) -> None:
+        super().__init__()
         self._settings = settings
         self._observe = observe
         self._socket = settings.socket or socket_path()
@@ -50,10 +45,8 @@ class DockerEngine:
         self._leftovers = 0
         self._creates = asyncio.Semaphore(settings.creates_at_a_time or min(os.cpu_count() or 1, CREATES_MAX))
         self._containers: dict[str, DockerContainer] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._addresses: AddressPool | None = None
         self._facts: DaemonFacts | None = None
-        self._closing: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<DockerEngine {self._socket} containers={len(self._containers)} {self._addresses!r}>"
@@ -83,7 +76,7 @@ class DockerEngine:
         the caller is cancelled; waiting for the runtime to answer is neither."""
         if self._addresses is None or self._closing is not None:
             raise StartFailed(f"no container of kind {spec.kind} can be started: the engine is not open")
-        begun_s = time.perf_counter()
+        asked_s = time.perf_counter()
         try:
             address = self._addresses.take()
         except PlatformFault as error:
@@ -97,23 +90,7 @@ class DockerEngine:
             self._creates.release()
             self._addresses.release(address)
             raise StartFailed(f"no container of kind {spec.kind} can be started: the engine is closing")
-        queue_s = time.perf_counter() - begun_s
-        launch = self._spawn(self._launch(spec, address))
-        try:
-            container = await asyncio.shield(launch)
-        except asyncio.CancelledError:
-            self._spawn(self._abandon(launch))
-            raise
-        container.start_timings["queue"] = queue_s
-        await self._await_ready(container)
-        container.hand_out(died)
-        return container
-
-    async def close(self) -> None:
-        """As the port says. Raises PlatformFault, after all else is closed, where a container could not be removed."""
-        if self._closing is None:
-            self._closing = asyncio.create_task(self._close())
-        await asyncio.shield(self._closing)
+        return await self._started(self._launch(spec, address, asked_s), self._await_ready, died)
 
     def describe(self) -> dict[str, str]:
         """What was found, for people."""
@@ -142,7 +119,7 @@ class DockerEngine:
 
     # ---- starting
 
-    async def _launch(self, spec: ContainerSpec, address: str) -> DockerContainer:
+    async def _launch(self, spec: ContainerSpec, address: str, asked_s: float) -> DockerContainer:
         """Create, attach, start. On failure everything is undone; what can't be is told by `leaked`."""
         name = container_name(spec.number, *spec.name_parts, prefix=self._settings.name_prefix)
         begun_s = time.perf_counter()
@@ -154,8 +131,9 @@ class DockerEngine:
                 raise await self._failed(container, str(error)) from error
         finally:
             self._creates.release()
-        container.start_timings["run"] = time.perf_counter() - begun_s
-        self._observe("run", container.start_timings["run"])
+        run_s = time.perf_counter() - begun_s
+        container.start_timings.update(queue=begun_s - asked_s, run=run_s)
+        self._observe("run", run_s)
         return container
 
     async def _create(self, spec: ContainerSpec, name: str, address: str) -> DockerContainer:
@@ -192,7 +170,7 @@ class DockerEngine:
             log=log,
             observe=self._observe,
             gone=self._gone,
-            spawn=self._spawn,
+            spawn=self.spawn,
         )
         self._containers[container_id] = container
         return container
@@ -237,44 +215,17 @@ class DockerEngine:
             container.adopt_group(group, freezer=self._by_cgroup, pid=state.pid)
 
     async def _await_ready(self, container: DockerContainer) -> None:
-        """Wait for its answer, and find its control group meanwhile. Raises StartFailed, the container removed."""
+        """Wait for its answer, and find its control group meanwhile. Raises ContainerFault where none comes."""
         begun_s = time.perf_counter()
-        adopting = self._spawn(self._adopt_group(container))
-        try:
-            ready = await container.ready(self._settings.ready_timeout_s)
-            await asyncio.shield(adopting)
-        except asyncio.CancelledError:
-            self._spawn(self._discard(container))
-            raise
-        except PlatformFault as error:
-            raise await asyncio.shield(self._spawn(self._failed(container, str(error)))) from error
+        adopting = self.spawn(self._adopt_group(container))
+        ready = await container.ready(self._settings.ready_timeout_s)
+        await asyncio.shield(adopting)
         container.start_timings["poll"] = time.perf_counter() - begun_s
         self._observe("poll", container.start_timings["poll"])
-        if ready and not container.ended and container.id in self._containers:
-            return
         if container.ended:
-            what = "its main process ended before it answered; run the image by hand to see why"
-        else:
-            what = f"port {PORT} did not answer within {self._settings.ready_timeout_s:g} s of the start"
-        raise await asyncio.shield(self._spawn(self._failed(container, what)))
-
-    async def _failed(self, container: DockerContainer, what: str) -> StartFailed:
-        """Remove a container that came to nothing; the error to raise."""
-        leaked = not await self._discard(container)
-        return StartFailed(f"container {container.name} ({container.id[:12]}): {what}", leaked=leaked)
-
-    async def _abandon(self, launch: asyncio.Task[DockerContainer]) -> None:
-        """The asker has gone: what was begun is finished, then removed."""
-        with contextlib.suppress(StartFailed):
-            await self._discard(await launch)
-
-    async def _discard(self, container: DockerContainer) -> bool:
-        """Remove it; False where it may still stand."""
-        try:
-            await container.remove()
-        except ContainerFault:
-            return False
-        return True
+            raise ContainerFault("its main process ended before it answered; run the image by hand to see why")
+        if not ready or container.id not in self._containers:
+            raise ContainerFault(f"port {PORT} did not answer within {self._settings.ready_timeout_s:g} s of the start")
 
     # ---- the books
 
@@ -289,21 +240,8 @@ class DockerEngine:
         if self._containers.pop(container.id, None) is not None:
             self._pool.release(container.address)
 
-    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run beside; `close` waits for it."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._settled)
-        return task
-
-    def _settled(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # whoever waits for it is told; nobody may
-
     async def _close(self) -> None:
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
+        await self._settle()
         try:
             await self._remove_all()
             failures = await self._remove_all()  # once more what failed

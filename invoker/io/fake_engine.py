@@ -13,12 +13,13 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal
 
 import msgspec
 
 from invoker.errors import ContainerFault, PlatformFault, StartFailed
+from invoker.io.engine_base import ContainerBase, EngineBase
 from invoker.policy.outcome import Condition, Reply
 from invoker.ports import ContainerSpec
 from invoker.protocol.logs import SENTINEL, STDERR, STDOUT, CollectedLog, LogCollector
@@ -55,7 +56,7 @@ class FakeMachine:
         return f"<FakeMachine standing={len(self.standing)}>"
 
 
-class FakeEngine:
+class FakeEngine(EngineBase):
     """Implements `invoker.ports.ContainerEngine` in memory.
 
     `kinds`: what can be started, None for everything. `sleep` is the clock of time limits, `now_ns` that of log lines.
@@ -74,6 +75,7 @@ class FakeEngine:
         now_ns: Callable[[], int] = time.time_ns,
         response_limit_bytes: int = RESPONSE_LIMIT_BYTES,
     ) -> None:
+        super().__init__()
         self.behaviour = behaviour
         self.gate = gate
         self.machine = machine if machine is not None else FakeMachine()
@@ -83,8 +85,6 @@ class FakeEngine:
         self.response_limit_bytes = response_limit_bytes
         self._kinds = kinds
         self._open = False
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._closing: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<FakeEngine {self.owner} containers={len(self.containers)}>"
@@ -108,44 +108,11 @@ class FakeEngine:
             raise StartFailed(f"no container of kind {spec.kind} can be started: the engine is not open")
         if self._kinds is not None and spec.kind not in self._kinds:
             raise StartFailed(f"there is no runtime of kind {spec.kind}; there are {', '.join(sorted(self._kinds))}")
-        launch = self.spawn(self._launch(spec))
-        try:
-            container = await asyncio.shield(launch)
-        except asyncio.CancelledError:
-            self.spawn(self._abandon(launch))
-            raise
-        try:
-            await container.until_ready()
-        except asyncio.CancelledError:
-            self.spawn(self._discard(container))
-            raise
-        except ContainerFault as error:
-            leaked = not await self._discard(container)
-            raise StartFailed(f"container {container.id}: {error}", leaked=leaked) from error
-        container.hand_out(died)
-        return container
-
-    async def close(self) -> None:
-        """As the port says. Raises PlatformFault, after all else is closed, where a container could not be removed."""
-        if self._closing is None:
-            self._closing = asyncio.create_task(self._close())
-        await asyncio.shield(self._closing)
+        return await self._started(self._launch(spec), FakeContainer.until_ready, died)
 
     def describe(self) -> dict[str, str]:
         """That nothing is isolated."""
         return {"engine": "fake", "isolation": "none: containers are functions of this process"}
-
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """A task that `close` waits for; who needs its outcome awaits it."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # told to whoever waits; nobody may be there any more
 
     async def _launch(self, spec: ContainerSpec) -> FakeContainer:
         await self.gate("start", spec)
@@ -153,29 +120,18 @@ class FakeEngine:
         self.machine.standing[container.id] = container
         return container
 
-    async def _abandon(self, launch: asyncio.Task[FakeContainer]) -> None:
-        with contextlib.suppress(StartFailed):
-            await self._discard(await launch)
-
-    async def _discard(self, container: FakeContainer) -> bool:
-        try:
-            await container.remove()
-        except ContainerFault:
-            return False
-        return True
-
     async def _close(self) -> None:
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._settle()
         removed = await asyncio.gather(*map(self._discard, self.containers.values()))
         if not all(removed):
             raise PlatformFault(f"{removed.count(False)} containers could not be removed: {sorted(self.containers)}")
 
 
-class FakeContainer:
+class FakeContainer(ContainerBase):
     """Implements `invoker.ports.Container`; behaviours and tests also use `print`, `end`, `kill_child` and `tick`."""
 
     def __init__(self, engine: FakeEngine, spec: ContainerSpec) -> None:
+        super().__init__(engine.spawn)
         self.spec = spec
         self.owner = engine.owner
         self.prints_sentinels = True
@@ -185,13 +141,12 @@ class FakeContainer:
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._thawed = asyncio.Event()
         self._thawed.set()
-        self._turn = asyncio.Lock()
         self._work: set[asyncio.Task[Reply]] = set()
         self._oom_kills = 0
         self._oom_kills_seen = 0
-        self._died: Callable[[bool], None] | None = None
-        self._leaving = False
-        self._removal: asyncio.Task[None] | None = None
+
+    def __str__(self) -> str:
+        return f"container {self.id}"
 
     def __repr__(self) -> str:
         state = "ended" if self.ended else "running" if self._thawed.is_set() else "frozen"
@@ -224,8 +179,7 @@ class FakeContainer:
             work.cancel()
         while self._collecting:
             _settle(self._collecting.popleft())
-        if self._died is not None and not self._leaving:
-            asyncio.get_running_loop().call_soon(self._report)
+        self._note_end()
 
     def kill_child(self) -> None:
         """A child is killed for want of memory; its main process lives."""
@@ -247,14 +201,6 @@ class FakeContainer:
     def start_timings(self) -> Mapping[str, float]:
         """Nothing took any time of this machine."""
         return {"run": 0.0, "poll": 0.0}
-
-    async def init(self, body: bytes, timeout_s: float) -> Reply:
-        """What the behaviour answers to /init, under the time limit."""
-        return await self._call("/init", body, timeout_s)
-
-    async def run(self, body: bytes, timeout_s: float) -> Reply:
-        """What the behaviour answers to /run, under the time limit."""
-        return await self._call("/run", body, timeout_s)
 
     def arm_logs(self, limit_bytes: int) -> None:
         """An activation begins (contract, section 10)."""
@@ -290,19 +236,6 @@ class FakeContainer:
             if self.ended:
                 raise self._lost("died while it was paused")
 
-    async def remove(self) -> None:
-        """End it and forget it; as the port says."""
-        if self._removal is None:
-            self._leaving = True
-            self._removal = self._engine.spawn(self._remove())
-        removal = self._removal
-        try:
-            await asyncio.shield(removal)
-        except ContainerFault:
-            if self._removal is removal:
-                self._removal = None
-            raise
-
     async def condition(self) -> Condition:
         """As the port says; what happened before the last pause does not count."""
         if self._oom_kills > self._oom_kills_seen:
@@ -314,12 +247,7 @@ class FakeContainer:
     def adopt(self, engine: FakeEngine) -> None:
         """Another engine takes care of it, in a new life."""
         self._engine = engine
-
-    def hand_out(self, died: Callable[[bool], None]) -> None:
-        """From now on its unasked end is reported."""
-        self._died = died
-        if self.ended:
-            asyncio.get_running_loop().call_soon(self._report)
+        self._spawn = engine.spawn
 
     async def until_ready(self) -> None:
         """Pass the gate; raises ContainerFault where it ends meanwhile."""
@@ -374,15 +302,8 @@ class FakeContainer:
         if self._collecting and self._log.complete:
             _settle(self._collecting.popleft())
 
-    def _report(self) -> None:
-        died, self._died = self._died, None
-        if died is not None and not self._leaving:
-            died(self._oom_kills > self._oom_kills_seen)
-
     def _lost(self, what: str) -> ContainerFault:
-        return ContainerFault(
-            f"container {self.id} {what}", "oom" if self._oom_kills > self._oom_kills_seen else "exited"
-        )
+        return ContainerFault(f"{self} {what}", "oom" if self._oom_kills > self._oom_kills_seen else "exited")
 
 
 def _settle(waiter: asyncio.Future[None]) -> None:

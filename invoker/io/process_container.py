@@ -13,9 +13,9 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Literal, cast
 
 import msgspec
 
@@ -23,9 +23,9 @@ from invoker.errors import ContainerFault, PlatformFault
 from invoker.io.cgroup import ControlGroup
 from invoker.io.container_http import RuntimeClient
 from invoker.io.docker_log import ContainerLog
+from invoker.io.engine_base import Observe, RuntimeContainer, Spawn
 from invoker.policy.events import Fault
 from invoker.policy.outcome import Condition, Reply
-from invoker.protocol.logs import CollectedLog
 
 DEATH_NOTICE_S = 0.5
 """How long after a broken connection the end of the main process may take to be known."""
@@ -88,8 +88,11 @@ def kill_group(pid: int, number: int) -> None:
         os.killpg(pid, number)
 
 
-class ProcessContainer:
-    """Implements `invoker.ports.Container`. Made by ProcessEngine, which `gone` tells that it is removed."""
+class ProcessContainer(RuntimeContainer):
+    """Implements `invoker.ports.Container`. Made by ProcessEngine, which `gone` tells that it is removed.
+
+    In `start_timings`, `run` is directory, control group and spawn.
+    """
 
     def __init__(
         self,
@@ -99,30 +102,25 @@ class ProcessContainer:
         output: Output,
         group: ControlGroup | None,
         freezer: bool,
+        observe: Observe,
         gone: Callable[[ProcessContainer], None],
-        spawn: Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]],
+        spawn: Spawn,
     ) -> None:
         assert output.transport is not None  # it was just started
+        super().__init__(client=client, log=output, over=output.ended, observe=observe, spawn=spawn)
         self._directory = directory
-        self._client = client
         self._output = output
         self._pid = output.transport.get_pid()
         self._group = group
         self._by_group = freezer and group is not None
         self._gone = gone
-        self._spawn = spawn
-        self._turn = asyncio.Lock()
-        self._frozen = False
-        self._leaving = False
-        self._oom_kills_seen = 0
-        self._removal: asyncio.Task[None] | None = None
-        self._died: Callable[[bool], None] | None = None
-        self._timings: dict[str, float] = {}
-        output.ended.add_done_callback(self._main_ended)
+        output.ended.add_done_callback(lambda _: self._note_end())
+
+    def __str__(self) -> str:
+        return f"container {self.id}"
 
     def __repr__(self) -> str:
-        state = "leaving" if self._leaving else "ended" if self.ended else "frozen" if self._frozen else "running"
-        return f"<ProcessContainer {self.id} process {self._pid} {state}>"
+        return f"<ProcessContainer {self.id} process {self._pid} {self._state}>"
 
     @property
     def id(self) -> str:
@@ -135,47 +133,11 @@ class ProcessContainer:
         return str(self._directory / SOCKET_FILE)
 
     @property
-    def start_timings(self) -> dict[str, float]:
-        """Seconds: `run` (directory, control group, spawn), `poll` (until the runtime answered)."""
-        return self._timings
-
-    @property
     def pid(self) -> int:
         """Its main process."""
         return self._pid
 
-    @property
-    def ended(self) -> bool:
-        """Whether its main process has ended."""
-        return self._output.ended.done()
-
-    def hand_out(self, died: Callable[[bool], None]) -> None:
-        """From now on its unasked end is reported to `died(oom)`, once."""
-        self._died = died
-        if self.ended:
-            self._spawn(self._report_death())
-
-    async def ready(self, give_up_s: float) -> bool:
-        """Wait until the runtime answers; False where it did not within `give_up_s`, or its main process ended."""
-        probe = asyncio.ensure_future(self._client.ready(give_up_s))
-        try:
-            await asyncio.wait((probe, self._output.ended), return_when=asyncio.FIRST_COMPLETED)
-            return probe.done() and probe.result() and not self.ended
-        finally:
-            if not probe.done():
-                probe.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await probe
-
-    async def init(self, body: bytes, timeout_s: float) -> Reply:
-        """POST /init (contract, section 12)."""
-        return await self._call("/init", body, timeout_s)
-
-    async def run(self, body: bytes, timeout_s: float) -> Reply:
-        """POST /run (contract, section 12)."""
-        return await self._call("/run", body, timeout_s)
-
-    async def _call(self, path: str, body: bytes, timeout_s: float) -> Reply:
+    async def _call(self, path: Literal["/init", "/run"], body: bytes, timeout_s: float) -> Reply:
         reply = await self._client.post(path, body, timeout_s)
         if reply.status == 200:
             return reply
@@ -183,20 +145,13 @@ class ProcessContainer:
             await asyncio.wait((self._output.ended,), timeout=DEATH_NOTICE_S)
         return msgspec.structs.replace(reply, condition=await self.condition())
 
-    def arm_logs(self, limit_bytes: int) -> None:
-        """An activation begins: bound its log to `limit_bytes` (contract, section 10)."""
-        self._output.arm(limit_bytes)
-
-    async def collect_logs(self, wait_s: float, error: str | None = None) -> CollectedLog:
-        """The log since the last collection; waits up to `wait_s` for both sentinels (contract, section 10)."""
-        return await self._output.collect(wait_s, error)
-
     async def pause(self) -> None:
         """Freeze all its processes. Raises ContainerFault, with fault `oom` or `exited` where it is found dead."""
         async with self._turn:
             if self.ended:
                 raise self._lost("can't be paused: its main process has ended")
             self._oom_kills_seen = self._oom_kills()  # what happened before was the last activation's
+            begun_s = time.perf_counter()
             try:
                 if self._by_group and self._group is not None:
                     await self._group.freeze()
@@ -205,15 +160,18 @@ class ProcessContainer:
             except PlatformFault as error:
                 raise self._lost(f"can't be paused: {error}") from error
             self._frozen = True
+            self._observe("pause", time.perf_counter() - begun_s)
 
     async def unpause(self) -> None:
         """Thaw. Raises ContainerFault, with fault `oom` or `exited` where it is found dead."""
         async with self._turn:
             doomed = self._frozen and self._kill_pending()
+            begun_s = time.perf_counter()
             try:
                 await self._thaw()
             except PlatformFault as error:
                 raise self._lost(f"can't be thawed: {error}") from error
+            self._observe("unpause", time.perf_counter() - begun_s)
             if doomed:  # a frozen process dies of its SIGKILL when it is thawed
                 await asyncio.wait((self._output.ended,), timeout=DEATH_NOTICE_S)
             if self.ended or self._oom_kills() > self._oom_kills_seen:
@@ -228,25 +186,9 @@ class ProcessContainer:
             kill_group(self._pid, signal.SIGCONT)
         self._frozen = False
 
-    async def remove(self) -> None:
-        """Kill all its processes, remove its control group and directory. Twice is once; callers together share one.
-
-        Raises ContainerFault where something still stands; a later call tries again.
-        """
-        if self._removal is None:
-            self._leaving = True
-            self._client.close()
-            self._removal = self._spawn(self._remove())
-        removal = self._removal
-        try:
-            await asyncio.shield(removal)
-        except ContainerFault:
-            if self._removal is removal:
-                self._removal = None
-            raise
-
     async def _remove(self) -> None:
         async with self._turn:
+            begun_s = time.perf_counter()
             try:
                 await self._end()
                 self._output.close()
@@ -255,8 +197,9 @@ class ProcessContainer:
                 pass  # a removal that was tried before got this far
             except (PlatformFault, OSError) as error:
                 raise ContainerFault(
-                    f"container {self.id} could not be removed: {error}; its main process was {self._pid}"
+                    f"{self} could not be removed: {error}; its main process was {self._pid}"
                 ) from error
+            self._observe("rm", time.perf_counter() - begun_s)
         self._gone(self)
 
     async def _end(self) -> None:
@@ -289,7 +232,7 @@ class ProcessContainer:
             fault = "oom"
         elif self.ended:
             fault = "exited"
-        return ContainerFault(f"container {self.id} {what}", fault)
+        return ContainerFault(f"{self} {what}", fault)
 
     def _oom_kills(self) -> int:
         """The kernel's count for its group; what was seen last where the group is gone, or there is none."""
@@ -308,15 +251,6 @@ class ProcessContainer:
             return False
         pending = (line.split()[1] for line in status.splitlines() if line.startswith(("SigPnd:", "ShdPnd:")))
         return any(int(mask, 16) & SIGKILL_BIT for mask in pending)
-
-    def _main_ended(self, _: asyncio.Future[None]) -> None:
-        if not self._leaving and self._died is not None:
-            self._spawn(self._report_death())
-
-    async def _report_death(self) -> None:
-        died, self._died = self._died, None
-        if died is not None and not self._leaving:
-            died(self._oom_kills() > self._oom_kills_seen)
 
 
 def read_process_file(directory: Path) -> int | None:

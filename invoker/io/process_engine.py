@@ -25,15 +25,15 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from invoker.errors import ContainerFault, PlatformFault, StartFailed
 from invoker.io.cgroup import ControlGroup
 from invoker.io.container_http import RESPONSE_LIMIT_BYTES, RuntimeClient, unix
+from invoker.io.engine_base import EngineBase, Observe, unobserved
 from invoker.io.isolation import PIDS_MAX, Isolation, Runtime, default_runtimes, environment, probe
 from invoker.io.process_container import (
     PROCESS_FILE,
@@ -77,22 +77,22 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     response_limit_bytes: int = RESPONSE_LIMIT_BYTES
 
 
-class ProcessEngine:
-    """Makes, keeps and removes the containers of one invoker."""
+class ProcessEngine(EngineBase):
+    """Makes, keeps and removes the containers of one invoker. `observe` is told how long each part of a life took."""
 
-    def __init__(self, settings: ProcessSettings) -> None:
+    def __init__(self, settings: ProcessSettings, *, observe: Observe = unobserved) -> None:
+        super().__init__()
         self._settings = settings
+        self._observe = observe
         name = f"{re.sub('[^A-Za-z0-9_-]', '', settings.owner)}.{settings.instance}"
         self._directory = settings.directory.absolute() / name
         # Control groups are the whole machine's, so their names tell whose they are by where their directories stand.
         self._prefix = hashlib.sha256(os.fsencode(self._directory)).hexdigest()[:12] + "."
         self._starts = asyncio.Semaphore(settings.starts_at_a_time or STARTS_A_CPU * (os.cpu_count() or 1))
         self._containers: dict[str, ProcessContainer] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._guard = Guard()
         self._isolation: Isolation | None = None
         self._descriptor: int | None = None  # the directory's, which holds its lock
-        self._closing: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<ProcessEngine {self._directory} containers={len(self._containers)}>"
@@ -126,21 +126,7 @@ class ProcessEngine:
         if isolation is None or self._closing is not None:  # also closed while this waited
             self._starts.release()
             raise StartFailed(f"no container of kind {spec.kind} can be started: the engine is not open")
-        launch = self._spawn(self._launch(spec, runtime, isolation))
-        try:
-            container = await asyncio.shield(launch)
-        except asyncio.CancelledError:
-            self._spawn(self._abandon(launch))
-            raise
-        await self._await_ready(container)
-        container.hand_out(died)
-        return container
-
-    async def close(self) -> None:
-        """As the port says. Raises PlatformFault, after all else is closed, where a container could not be removed."""
-        if self._closing is None:
-            self._closing = asyncio.create_task(self._close())
-        await asyncio.shield(self._closing)
+        return await self._started(self._launch(spec, runtime, isolation), self._await_ready, died)
 
     def describe(self) -> dict[str, str]:
         """What was found, for people."""
@@ -224,15 +210,17 @@ class ProcessEngine:
             output=output,
             group=group,
             freezer=isolation.freezer,
+            observe=self._observe,
             gone=self._gone,
-            spawn=self._spawn,
+            spawn=self.spawn,
         )
         self._containers[name] = container
         try:
             write_process_file(directory, container.pid)
         except OSError as error:
-            raise StartFailed(str(error), leaked=not await self._discard(container)) from error
+            raise await self._failed(container, str(error)) from error
         container.start_timings["run"] = time.perf_counter() - begun_s
+        self._observe("run", container.start_timings["run"])
         return container
 
     async def _run(
@@ -255,45 +243,25 @@ class ProcessEngine:
         return output
 
     async def _await_ready(self, container: ProcessContainer) -> None:
+        """Wait for its answer. Raises ContainerFault where none comes."""
         begun_s = time.perf_counter()
-        try:
-            ready = await container.ready(self._settings.ready_timeout_s)
-        except asyncio.CancelledError:
-            self._spawn(self._discard(container))
-            raise
+        ready = await container.ready(self._settings.ready_timeout_s)
         container.start_timings["poll"] = time.perf_counter() - begun_s
-        if ready and container.id in self._containers:
-            return
+        self._observe("poll", container.start_timings["poll"])
         if container.ended:
             last = await container.collect_logs(LAST_WORDS_S)
-            what = f"its runtime ended before it answered; it said: {' / '.join(last.lines[:-1][-3:]) or 'nothing'}"
-        else:
-            what = f"its runtime did not answer within {self._settings.ready_timeout_s:g} s"
-        leaked = not await asyncio.shield(self._spawn(self._discard(container)))
-        raise StartFailed(f"container {container.id}: {what}", leaked=leaked)
-
-    async def _abandon(self, launch: asyncio.Task[ProcessContainer]) -> None:
-        """The asker has gone: what was begun is finished, then removed."""
-        with contextlib.suppress(StartFailed):
-            await self._discard(await launch)
-
-    async def _discard(self, container: ProcessContainer) -> bool:
-        """Remove it; False where something of it may still stand."""
-        try:
-            await container.remove()
-        except ContainerFault:
-            return False
-        return True
+            said = " / ".join(last.lines[:-1][-3:]) or "nothing"
+            raise ContainerFault(f"its runtime ended before it answered; it said: {said}")
+        if not ready or container.id not in self._containers:
+            raise ContainerFault(f"its runtime did not answer within {self._settings.ready_timeout_s:g} s")
 
     # ---- ending
 
     async def _close(self) -> None:
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._settle()
         containers = list(self._containers.values())
         removed = await asyncio.gather(*(self._discard(container) for container in containers))
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._settle()
         await self._guard.dismiss()
         self._free_directory()
         left = [container.id for container, gone in zip(containers, removed, strict=True) if not gone]
@@ -302,18 +270,6 @@ class ProcessEngine:
 
     def _gone(self, container: ProcessContainer) -> None:
         self._containers.pop(container.id, None)
-
-    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """A task that `close` waits for; who needs its outcome awaits it."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._task_ended)
-        return task
-
-    def _task_ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # told to whoever waits; nobody may be there any more
 
 
 def _locked(directory: Path) -> int:

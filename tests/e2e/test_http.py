@@ -180,6 +180,8 @@ async def test_ping_and_the_metrics_after_some_traffic(process: Machine, tmp_pat
             "histogram_activations_logsSize_counter_bytes_count": 5,
         }
         assert {name: found.get(name) for name in expected} == expected
+        assert found['histogram_invoker_docker_finish_seconds_count{cmd="run"}'] >= 1
+        assert found["histogram_invoker_containerPoll_finish_seconds_count"] >= 1
 
 
 async def test_a_port_of_their_own_for_metrics_and_debugging(process: Machine, tmp_path: Path) -> None:

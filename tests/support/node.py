@@ -28,6 +28,7 @@ from invoker.io import logging as invoker_logging
 from invoker.io.cgroup import ControlGroup
 from invoker.io.docker_engine import DockerEngine
 from invoker.io.docker_settings import INSTANCE_LABEL, DockerSettings
+from invoker.io.engine_base import Observe, unobserved
 from invoker.io.isolation import Runtime, default_runtimes
 from invoker.io.process_engine import ProcessEngine, ProcessSettings
 from invoker.io.sqlite_store import RecordNotFound
@@ -45,8 +46,6 @@ NAMESPACE = "guest"
 RAW_RUNTIME = Path(__file__).parents[1] / "e2e" / "raw_runtime"
 ADDRESSES = 80  # of each instance
 NOWHERE = "functions-invoker-test/there-is-none:such"
-
-Observe = Callable[[str, float], None]
 
 
 class Machine(Protocol):
@@ -85,16 +84,16 @@ class ProcessMachine:
         self._engine = self._new()
 
     def engine(self, observe: Observe) -> ProcessEngine:
-        self._engine = self._new()
+        self._engine = self._new(observe)
         return self._engine
 
-    def _new(self) -> ProcessEngine:
+    def _new(self, observe: Observe = unobserved) -> ProcessEngine:
         program = str(RAW_RUNTIME / "server.py")
         raw = Runtime(
             (os.path.realpath(sys.executable), "-I", "-B", program), (sys.base_prefix, str(RAW_RUNTIME)), reserves=True
         )
         runtimes = default_runtimes() | {RAW: raw, LOST: Runtime(("/bin/sh", "-c", "exit 0"))}
-        return ProcessEngine(ProcessSettings(directory=self._directory, runtimes=runtimes))
+        return ProcessEngine(ProcessSettings(directory=self._directory, runtimes=runtimes), observe=observe)
 
     def manifest(self) -> str:
         return _manifest({PYTHON: NOWHERE, RAW: NOWHERE, LOST: NOWHERE})

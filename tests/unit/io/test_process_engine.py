@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from invoker.errors import PlatformFault, StartFailed
+from invoker.io.engine_base import Observe, unobserved
 from invoker.io.isolation import Runtime, default_runtimes
 from invoker.io.process_container import PROCESS_FILE, start_time
 from invoker.io.process_engine import ProcessEngine, ProcessSettings
@@ -39,14 +40,14 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
     """Makes engines without isolation, for what has nothing to do with it; closes them."""
     engines: list[ProcessEngine] = []
 
-    def engine(**given: Any) -> ProcessEngine:
+    def engine(observe: Observe = unobserved, **given: Any) -> ProcessEngine:
         fitting: dict[str, Any] = {
             "directory": tmp_path,
             "runtimes": default_runtimes() | KINDS,
             "groups": False,
             "bubblewrap": False,
         }
-        engines.append(ProcessEngine(ProcessSettings(**(fitting | given))))
+        engines.append(ProcessEngine(ProcessSettings(**(fitting | given)), observe=observe))
         return engines[-1]
 
     yield engine
@@ -200,3 +201,16 @@ def test_start_time_names_a_process_for_good() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         pid = process.pid
     assert start_time(pid) is None
+
+
+async def test_what_takes_time_is_told(make: Make) -> None:
+    told: list[tuple[str, float]] = []
+    engine = make(observe=lambda command, seconds: told.append((command, seconds)))
+    await engine.open()
+    container = await engine.start(spec(), unexpected)
+    assert dict(told) == container.start_timings
+    await container.pause()
+    await container.unpause()
+    await container.remove()
+    assert [command for command, _ in told] == ["run", "poll", "pause", "unpause", "rm"]
+    assert all(seconds > 0 for _, seconds in told)
