@@ -5,22 +5,19 @@ The functions raise ValueError with words that follow the variable's name; no te
 
 from __future__ import annotations
 
-import base64
-import binascii
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlsplit
 
-import msgspec
 from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from invoker.protocol.manifest import MalformedManifest, parse_manifest
+from invoker.protocol.secrets import MalformedKeys, parse_keys
 from invoker.protocol.sizes import parse_size
 
 UNITS_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000, "h": 3_600_000_000_000}
-KEY_BYTES = 32
 INTERFACE_NAME_CHARACTERS = 15  # the kernel's limit
 
 
@@ -104,22 +101,13 @@ def none_if_empty(value: object) -> object:
 
 
 def key_ring(value: object) -> object:
-    """A JSON object of key name -> base64 of 32 bytes. No value gets into an error's text."""
+    """Keys by name (contract, section 9). No value gets into an error's text."""
     if not isinstance(value, str):
         return value
     try:
-        texts = msgspec.json.decode(value, type=dict[str, str])
-    except msgspec.MsgspecError:
-        raise ValueError("is no JSON object of key name -> base64 text") from None
-    keys: dict[str, bytes] = {}
-    for name, text in texts.items():
-        try:
-            keys[name] = base64.b64decode(text, validate=True)
-        except (binascii.Error, ValueError):
-            raise ValueError(f"has no base64 under the name {name!r}") from None
-        if len(keys[name]) != KEY_BYTES:
-            raise ValueError(f"has {len(keys[name])} bytes under the name {name!r}, where a key has {KEY_BYTES}")
-    return keys
+        return parse_keys(value)
+    except MalformedKeys as error:
+        raise ValueError(str(error)) from None
 
 
 def manifest(value: object) -> object:

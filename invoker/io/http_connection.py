@@ -14,6 +14,7 @@ from typing import Literal, cast
 import httptools
 
 from invoker.io.http_messages import JSON, PLAIN, SPECIAL_FIELDS, Exchange, Refusal, Request, error_body, frame
+from invoker.io.http_peer import UNKNOWN, Peer, identify
 from invoker.io.http_shared import Shared
 
 NEVER_S = float("inf")
@@ -32,7 +33,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_accounted_bytes", "_body", "_body_bytes", "_closing", "_continue", "_deadline_s", "_ended", "_exchange",
-        "_fed_bytes", "_fields", "_framing", "_head", "_held", "_parser", "_phase", "_pumping", "_queue",
+        "_fed_bytes", "_fields", "_framing", "_head", "_held", "_parser", "_peer", "_phase", "_pumping", "_queue",
         "_reading_paused", "_refusal", "_repeated", "_target", "_timer", "_timer_s", "_tls", "_waiting",
         "_write_paused", "shared", "transport",
     )  # fmt: skip
@@ -41,6 +42,7 @@ class Connection(asyncio.Protocol):
         self.shared = shared
         self.transport: asyncio.Transport | None = None
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
+        self._peer: Peer | None = None
         self._phase: Phase = "between"
         self._waiting: Waiting = "accept"
         self._queue: list[tuple[Request, Exchange]] = []
@@ -116,6 +118,16 @@ class Connection(asyncio.Protocol):
 
     # -- called by the exchange and the server -------------------------------------------------------------------------
 
+    @property
+    def peer(self) -> Peer:
+        """Who is at the other end; found out once."""
+        if self._peer is None:
+            transport = self.transport
+            if transport is None:
+                return UNKNOWN
+            self._peer = identify(transport.get_extra_info("peername"), transport.get_extra_info("peercert"))
+        return self._peer
+
     def write(self, data: bytes) -> None:
         """Send, or drop where the peer has gone."""
         if self.transport is not None:
@@ -188,8 +200,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._phase = "between"
-        parser, transport, queue = self._parser, self.transport, self._queue
-        if parser is None or transport is None:
+        parser, queue = self._parser, self._queue
+        if parser is None:
             return
         limit = self.shared.limits.pipelined_requests
         if len(queue) < limit:
@@ -198,7 +210,7 @@ class Connection(asyncio.Protocol):
             http10 = self._framing.http10
             keep_alive = parser.should_keep_alive() and not http10 and len(queue) + 1 < limit
             exchange = Exchange(self, method == "HEAD", http10, keep_alive)
-            queue.append((Request(method, self._target, self._head, body, transport), exchange))
+            queue.append((Request(method, self._target, self._head, body, self), exchange))
         self._reset_message()
 
     # -- inside --------------------------------------------------------------------------------------------------------

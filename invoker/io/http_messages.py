@@ -10,16 +10,17 @@ import time
 from collections.abc import Iterable
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
+
+from invoker.io.http_peer import Peer
 
 if TYPE_CHECKING:
     from invoker.io.http_shared import Shared
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
-SHORT_NAMES = {"commonName": "CN", "organizationName": "O", "organizationalUnitName": "OU", "countryName": "C"}
 REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -28,6 +29,11 @@ class Wire(Protocol):
 
     shared: Shared
     transport: asyncio.Transport | None
+
+    @property
+    def peer(self) -> Peer:
+        """Who is at the other end."""
+        ...
 
     def write(self, data: bytes) -> None:
         """Send, or drop where the peer has gone."""
@@ -92,11 +98,9 @@ def frame(version: str, fields: dict[bytes, bytes]) -> Framing:
 class Request:
     """A whole request. `path` is as sent (percent-encoding kept), `query` what follows `?`."""
 
-    __slots__ = ("_fields", "_headers", "_transport", "body", "method", "path", "query")
+    __slots__ = ("_connection", "_fields", "_headers", "body", "method", "path", "query")
 
-    def __init__(
-        self, method: str, target: bytes, fields: dict[bytes, bytes], body: bytes, transport: asyncio.Transport
-    ) -> None:
+    def __init__(self, method: str, target: bytes, fields: dict[bytes, bytes], body: bytes, connection: Wire) -> None:
         self.method = method
         text = target.decode("latin-1")
         if not text.startswith("/") and "://" in text:  # the absolute form, which proxies send
@@ -105,7 +109,7 @@ class Request:
         self.body = body
         self._fields = fields
         self._headers: dict[str, str] | None = None
-        self._transport = transport
+        self._connection = connection
 
     @property
     def headers(self) -> dict[str, str]:
@@ -117,13 +121,14 @@ class Request:
         return self._headers
 
     @property
+    def peer(self) -> Peer:
+        """Who sent it. Of a connection that has gone nothing is known, unless it was asked before."""
+        return self._connection.peer
+
+    @property
     def peer_subject(self) -> str | None:
         """The subject of the client's verified certificate as `CN=...,O=...`; None where there is none."""
-        certificate = self._transport.get_extra_info("peercert")
-        if not certificate:
-            return None
-        names = cast("tuple[tuple[tuple[str, str], ...], ...]", certificate.get("subject", ()))
-        return ",".join(f"{SHORT_NAMES.get(key, key)}={value}" for relative in names for key, value in relative)
+        return self.peer.subject
 
 
 class Heads:

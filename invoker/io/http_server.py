@@ -27,21 +27,40 @@ BACKLOG_CONNECTIONS = 1024
 ABORT_WAIT_S = 2.0
 
 
+Wrapper: TypeAlias = Callable[[Handler], Handler]
+"""Puts something before a handler: a guard."""
+
+
 class Router:
     """Which handler answers a method and a path. Exact paths win over prefixes, longer prefixes over shorter ones."""
 
     def __init__(self) -> None:
         self._exact: dict[str, dict[str, Handler]] = {}
         self._prefixes: dict[str, dict[str, Handler]] = {}
+        self._guards: list[tuple[str, Wrapper]] = []
+
+    def guard(self, prefix: str, guard: Wrapper) -> None:
+        """Put `guard` before every route under `prefix`, those that are there and those that are added later."""
+        self._guards.append((prefix, guard))
+        for routes in (self._exact, self._prefixes):
+            for path, methods in routes.items():
+                if path.startswith(prefix):
+                    routes[path] = {method: guard(handler) for method, handler in methods.items()}
 
     def add(self, method: str, path: str, handler: Handler) -> None:
         """Serve `path` itself. HEAD is answered by GET's handler, its body left out."""
-        self._exact.setdefault(path, {})[method] = handler
+        self._exact.setdefault(path, {})[method] = self._guarded(path, handler)
 
     def add_prefix(self, method: str, prefix: str, handler: Handler) -> None:
         """Serve every path that begins with `prefix`."""
-        self._prefixes.setdefault(prefix, {})[method] = handler
+        self._prefixes.setdefault(prefix, {})[method] = self._guarded(prefix, handler)
         self._prefixes = dict(sorted(self._prefixes.items(), key=lambda item: -len(item[0])))
+
+    def _guarded(self, path: str, handler: Handler) -> Handler:
+        for prefix, guard in self._guards:
+            if path.startswith(prefix):
+                handler = guard(handler)
+        return handler
 
     def find(self, method: str, path: str) -> Handler:
         """The handler, or one that answers 404, or 405 with Allow."""

@@ -75,6 +75,7 @@ class Metrics:
         self._containers(registry)
         self._databases(registry)
         self._messages(registry)
+        self._access(registry)
         registry.register(self._state)
         ProcessCollector(registry=registry)
 
@@ -137,9 +138,35 @@ class Metrics:
         self.kafka_lag = Gauge(
             "gauge_kafka_topic_counter", "Messages of the topic not read yet", ["topic"], registry=registry
         )
+
+    def _access(self, registry: CollectorRegistry) -> None:
         self.http_refused = Counter(
             "invoker_http_refused", "Requests refused before a handler saw them", ["status"], registry=registry
         )
+        self.handshakes_failed = Counter(
+            "invoker_tls_handshakes_failed", "TLS handshakes that came to nothing", ["reason"], registry=registry
+        )
+        self.access_refused = Counter(
+            "invoker_access_refused",
+            "Calls refused for want of a certificate or token",
+            ["reason"],
+            registry=registry,
+        )
+        self.reloads = Counter(
+            "invoker_reloads",
+            "Changes of watched files (tls, token, keys), by whether they could be taken into use",
+            ["what", "result"],
+            registry=registry,
+        )
+        self.certificate_not_after = Gauge(
+            "invoker_tls_certificate_not_after_seconds",
+            "End of life of the certificate in use, in Unix time; 0 without TLS",
+            registry=registry,
+        )
+
+    def reloaded(self, what: str, taken: bool) -> None:
+        """A watched file changed: count it."""
+        self.reloads.labels(what, "taken" if taken else "refused").inc()
 
     def _databases(self, registry: CollectorRegistry) -> None:
         self.get_document = Operation(registry, "getDocument", "Reading an action's document")
@@ -236,6 +263,9 @@ LABELS = {
     "histogram_kafka_topic_start_seconds": ("topic",),
     "gauge_kafka_topic_counter": ("topic",),
     "invoker_http_refused": ("status",),
+    "invoker_tls_handshakes_failed": ("reason",),
+    "invoker_access_refused": ("reason",),
+    "invoker_reloads": ("what", "result"),
     "invoker_memory_mebibytes": ("state",),
     "invoker_containers": ("state",),
 }

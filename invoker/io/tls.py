@@ -1,38 +1,147 @@
-"""◆ The server's side of TLS. A wrong file is told with its path and what to do, before anything listens."""
+"""◆ The server's side of TLS. A wrong file is told with its path and what to do, before anything listens.
+
+Certificates are renewed without a restart. Loading the new pair into the context that serves is not safe: OpenSSL takes
+the certificate first, drops the key that doesn't fit it, and only then is given the new key. A mismatched pair so ends
+every later handshake, and one that comes in between, from the loop while a thread loads, fails. So a new context is
+made and proved in a thread, and handshakes are handed to it in one assignment: the listener's own context holds no
+certificate, and its callback, which OpenSSL calls in every handshake (with or without a server name) before it looks
+for one, names the context of the moment. Connections that are open keep the context that they began with.
+"""
 
 from __future__ import annotations
 
+import datetime
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from invoker.errors import SettingsError
+from invoker.io.watched import LOOK_EVERY_S, Watched, WatchedFile
+
+
+class TlsFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """PEM files. With `client_ca`, clients may show a certificate of that authority; `access` says who has to."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+    look_every_s: float = LOOK_EVERY_S
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """A context that can serve, and the end of its certificate's life (Unix seconds)."""
+
+    context: ssl.SSLContext
+    subject: str
+    not_after_s: float
+
+
+class ServerTls:
+    """The certificate of a listener: `context` is for the listener, `open` before it starts.
+
+    `on_reload("tls", taken)` is told of each change, `on_expiry(not_after_s)` of the end of each certificate's life.
+    """
+
+    def __init__(
+        self,
+        files: TlsFiles,
+        *,
+        on_reload: Callable[[str, bool], None] = lambda _what, _taken: None,
+        on_expiry: Callable[[float], None] = lambda _not_after_s: None,
+    ) -> None:
+        self.context = _bare_context(files.client_ca is not None)
+        self.context.sni_callback = self._choose
+        self._files = files
+        self._current: ssl.SSLContext | None = None
+        self._on_expiry = on_expiry
+        self._watched = Watched(
+            "tls",
+            watched_files(files.certificate, files.key, files.client_ca),
+            self._parse,
+            self._install,
+            every_s=files.look_every_s,
+            on_reload=on_reload,
+        )
+
+    async def open(self) -> None:
+        """Load the files and watch them. Raises SettingsError where they can't be used."""
+        await self._watched.open()
+
+    async def close(self) -> None:
+        """Watch no more; twice is once."""
+        await self._watched.close()
+
+    async def look(self) -> bool:
+        """Look at the files now; True where a new certificate was taken into use."""
+        return await self._watched.look()
+
+    async def check(self) -> str:
+        """What would be served. Raises PlatformFault."""
+        loaded = await self._watched.check()
+        until = datetime.datetime.fromtimestamp(loaded.not_after_s, datetime.UTC)
+        clients = "" if self._files.client_ca is None else f", client certificates of {self._files.client_ca}"
+        state = "EXPIRED at" if until < datetime.datetime.now(datetime.UTC) else "valid until"
+        return f"certificate of {loaded.subject}, {state} {until:%Y-%m-%d %H:%M} UTC{clients}"
+
+    def _parse(self, contents: tuple[bytes, ...]) -> Loaded:
+        files = self._files
+        context = server_context(files.certificate, files.key, files.client_ca)
+        return Loaded(context, *_life(contents[0], files.certificate))
+
+    def _install(self, loaded: Loaded) -> None:
+        self._current = loaded.context
+        self._on_expiry(loaded.not_after_s)
+
+    def _choose(self, connection: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _front: ssl.SSLContext) -> None:
+        if self._current is not None:
+            connection.context = self._current
+
+
+def watched_files(certificate: Path, key: Path, client_ca: Path | None) -> tuple[WatchedFile, ...]:
+    """The files, with what they are and the settings that name them."""
+    files = (
+        WatchedFile(certificate, "the server's certificate", "TLS_CERT_FILE"),
+        WatchedFile(key, "the server's private key", "TLS_KEY_FILE"),
+    )
+    if client_ca is None:
+        return files
+    return (*files, WatchedFile(client_ca, "the authority of client certificates", "TLS_CLIENT_CA_FILE"))
 
 
 def server_context(certificate: Path, key: Path, client_ca: Path | None = None) -> ssl.SSLContext:
     """A context for TLS 1.2 and newer with the PEM files given (contract, section 4).
 
-    With `client_ca` a client has to show a certificate of that authority. HTTP/1.1 is offered by ALPN, clients of
-    HTTP/2 fall back to it. Sessions are not resumed: connections are kept anyway, and a resumed one would be taken
-    without looking at the client's certificate again. Raises SettingsError.
+    With `client_ca` a client is asked for a certificate of that authority: one that it shows has to be good, or the
+    handshake fails. One that shows none is let through, for probes have none; `access.Clients` refuses it where a
+    certificate is needed. HTTP/1.1 is offered by ALPN, clients of HTTP/2 fall back to it. Sessions are not resumed:
+    connections are kept anyway, and a resumed one would be taken without looking at the client's certificate again.
+    Raises SettingsError.
     """
+    for file in watched_files(certificate, key, client_ca):
+        file.read()
+    context = _bare_context(client_ca is not None)
+    _load_chain(context, certificate, key)
+    if client_ca is not None:
+        _trust_clients(context, client_ca)
+    return context
+
+
+def _bare_context(asks_clients: bool) -> ssl.SSLContext:
+    """All that the front and the contexts behind it have in common: OpenSSL takes some from either."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
     context.num_tickets = 0
     context.set_alpn_protocols(["http/1.1"])
-    load_chain(context, certificate, key)
-    if client_ca is not None:
-        _require_clients(context, client_ca)
+    if asks_clients:
+        context.verify_mode = ssl.CERT_OPTIONAL
     return context
 
 
-def load_chain(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
-    """Take the certificate and its key into use, also into a context that serves already: new handshakes get them.
-
-    Raises SettingsError; the context is then as it was.
-    """
-    _readable(certificate, "the server's certificate", "TLS_CERT_FILE")
-    _readable(key, "the server's private key", "TLS_KEY_FILE")
+def _load_chain(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    """Load the pair into a context that serves nobody yet. Raises SettingsError; the context is then of no use."""
 
     def no_password() -> str:  # without it OpenSSL would ask on the terminal, and wait
         raise SettingsError(
@@ -48,23 +157,27 @@ def load_chain(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
             f"{certificate} and {key} can't be used ({error.reason or 'no PEM data'}); "
             "both have to be PEM, the certificate first in its chain"
         ) from error
+    except OSError as error:  # it was there a moment ago
+        raise SettingsError(f"{certificate} and {key} can't be read: {error.strerror}") from error
 
 
-def _require_clients(context: ssl.SSLContext, client_ca: Path) -> None:
-    _readable(client_ca, "the authority of client certificates", "TLS_CLIENT_CA_FILE")
+def _trust_clients(context: ssl.SSLContext, client_ca: Path) -> None:
     try:
         context.load_verify_locations(client_ca)
     except ssl.SSLError as error:
         raise SettingsError(
             f"{client_ca} holds no certificate authority in PEM ({error.reason or 'no PEM data'}); give one"
         ) from error
-    context.verify_mode = ssl.CERT_REQUIRED
-
-
-def _readable(path: Path, what: str, variable: str) -> None:
-    try:
-        with path.open("rb"):
-            pass
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise SettingsError(f"{what}, {path}, can't be read: {reason}; mend the file or {variable}") from error
+        raise SettingsError(f"{client_ca} can't be read: {error.strerror}") from error
+
+
+def _life(pem: bytes, path: Path) -> tuple[str, float]:
+    """Subject and end of the first certificate of a chain."""
+    from cryptography import x509  # 7 MB that a listener without TLS can spare
+
+    try:
+        certificate = x509.load_pem_x509_certificate(pem)
+        return certificate.subject.rfc4514_string() or "no subject", certificate.not_valid_after_utc.timestamp()
+    except ValueError:
+        raise SettingsError(f"{path} holds no certificate that can be read; it has to be PEM") from None

@@ -30,46 +30,57 @@ _TEXTS = msgspec.json.Decoder(dict[str, str])
 
 
 class MalformedKeys(SettingsError):
-    """The keys can't be used; the text names the bad one, and never its bytes."""
+    """The keys can't be used. The text follows the name of what holds them, names the bad one, and shows no byte."""
 
 
 class Undecipherable(CallerFault):
     """A parameter can't be decrypted: the key is unknown, or the text is not what that key made."""
 
 
+def parse_keys(text: str) -> dict[str, bytes]:
+    """The keys of ENCRYPTION_KEYS, a JSON object of key name -> base64 of 32 bytes. Raises MalformedKeys."""
+    try:
+        texts = _TEXTS.decode(text)
+    except (*DECODE_ERRORS, UnicodeEncodeError):
+        raise MalformedKeys("is no JSON object of key name -> base64 text") from None
+    keys: dict[str, bytes] = {}
+    for name, value in texts.items():
+        try:
+            keys[name] = binascii.a2b_base64(value, strict_mode=True)
+        except ValueError:
+            raise MalformedKeys(f"has no base64 under the name {name!r}") from None
+        _check_length(name, keys[name])
+    return keys
+
+
+def _check_length(name: str, key: bytes) -> None:
+    if len(key) != KEY_BYTES:
+        raise MalformedKeys(f"has {len(key)} bytes under the name {name!r}, where an AES-256 key has {KEY_BYTES}")
+
+
 class KeyRing:
-    """The keys by name."""
+    """The keys by name. One ring is handed out, and its keys are exchanged in it when they are rolled."""
 
     __slots__ = ("_keys",)
 
     def __init__(self, keys: Mapping[str, bytes] | None = None) -> None:
         """Each key has 32 bytes. Raises MalformedKeys."""
         self._keys: dict[str, AESGCM] = {}
-        if not keys:
-            return
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # 7 MB that a node without keys can spare
-
-        for name, key in keys.items():
-            if len(key) != KEY_BYTES:
-                raise MalformedKeys(
-                    f"encryption key {name!r} has {len(key)} bytes, where an AES-256 key has {KEY_BYTES}"
-                )
-            self._keys[name] = AESGCM(key)
+        if keys:
+            self.replace(keys)
 
     @classmethod
     def parse(cls, text: str) -> KeyRing:
-        """The ring of ENCRYPTION_KEYS: a JSON object of key name -> base64 of 32 bytes. Raises MalformedKeys."""
-        try:
-            texts = _TEXTS.decode(text)
-        except (*DECODE_ERRORS, UnicodeEncodeError):
-            raise MalformedKeys("the encryption keys are no JSON object of key name -> base64 text") from None
-        keys: dict[str, bytes] = {}
-        for name, value in texts.items():
-            try:
-                keys[name] = binascii.a2b_base64(value, strict_mode=True)
-            except ValueError:
-                raise MalformedKeys(f"encryption key {name!r} is no base64") from None
-        return cls(keys)
+        """The ring of ENCRYPTION_KEYS. Raises MalformedKeys."""
+        return cls(parse_keys(text))
+
+    def replace(self, keys: Mapping[str, bytes]) -> None:
+        """Have these keys instead, from the next message on. Raises MalformedKeys; the ring is then as it was."""
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # 7 MB that a node without keys can spare
+
+        for name, key in keys.items():
+            _check_length(name, key)
+        self._keys = {name: AESGCM(key) for name, key in keys.items()}
 
     def __repr__(self) -> str:
         return f"KeyRing({len(self._keys)} keys)"

@@ -82,10 +82,10 @@ def test_a_changed_bit_anywhere_is_noticed() -> None:
         ('{"a": 5}', "no JSON object"),
         ('{"a": "\ud800"}', "no JSON object"),
         ("[" * 100_000, "no JSON object"),
-        (json.dumps({"good": text_of(OLD), "bad": "not base64"}), "encryption key 'bad' is no base64"),
-        (json.dumps({"bad": text_of(OLD)[:-1]}), "encryption key 'bad' is no base64"),
-        (json.dumps({"bad": text_of(OLD[:16])}), "encryption key 'bad' has 16 bytes, where an AES-256 key has 32"),
-        (json.dumps({"bad": ""}), "encryption key 'bad' has 0 bytes"),
+        (json.dumps({"good": text_of(OLD), "bad": "not base64"}), "has no base64 under the name 'bad'"),
+        (json.dumps({"bad": text_of(OLD)[:-1]}), "has no base64 under the name 'bad'"),
+        (json.dumps({"bad": text_of(OLD[:16])}), "has 16 bytes under the name 'bad', where an AES-256 key has 32"),
+        (json.dumps({"bad": ""}), "has 0 bytes under the name 'bad'"),
     ],
 )
 def test_keys_that_are_none(text: str, complaint: str) -> None:
