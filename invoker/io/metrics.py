@@ -75,6 +75,7 @@ class Metrics:
         self._containers(registry)
         self._databases(registry)
         self._messages(registry)
+        self._cluster(registry)
         self._access(registry)
         registry.register(self._state)
         ProcessCollector(registry=registry)
@@ -176,6 +177,20 @@ class Metrics:
             "histogram_database_batchSize_counter", "Records in a batch", buckets=BATCH_RECORDS, registry=registry
         )
 
+    def _cluster(self, registry: CollectorRegistry) -> None:
+        self.kubernetes_lists = Counter(
+            "invoker_kubernetes_lists", "Complete lists taken of the cluster's objects", ["resource"], registry=registry
+        )
+        self.kubernetes_faults = Counter(
+            "invoker_kubernetes_faults", "Lists and watches that ended in a fault", ["resource"], registry=registry
+        )
+        self.kubernetes_watching = Gauge(
+            "invoker_kubernetes_watching",
+            "1 while changes in the cluster arrive, else 0",
+            ["resource"],
+            registry=registry,
+        )
+
     def show(self, read: Callable[[], Snapshot]) -> None:
         """Take the state's gauges from `read`, which is called on the loop, once a scrape."""
         self._state.read = read
@@ -266,6 +281,9 @@ LABELS = {
     "invoker_tls_handshakes_failed": ("reason",),
     "invoker_access_refused": ("reason",),
     "invoker_reloads": ("what", "result"),
+    "invoker_kubernetes_lists": ("resource",),
+    "invoker_kubernetes_faults": ("resource",),
+    "invoker_kubernetes_watching": ("resource",),
     "invoker_memory_mebibytes": ("state",),
     "invoker_containers": ("state",),
 }
