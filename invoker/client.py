@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 
 from invoker.errors import CallerFault, PlatformFault
+from invoker.protocol.raw_json import DECODE_ERRORS, decode_masked, unmask
 
 ANSWER_WAIT_MAX_S = 90.0  # a blocking invocation is answered within 60 s, with its id at the least
 API = "/api/v1"
@@ -122,6 +123,9 @@ class Activation(msgspec.Struct):
     facts: msgspec.Raw
 
 
+_ACTIVATION = msgspec.json.Decoder(Activation)
+
+
 class Client:
     """What a developer asks. Names of actions are `namespace/[package/]name`; bodies are JSON as bytes.
 
@@ -158,9 +162,10 @@ class Client:
         if status == 202:
             return _decode_accepted(body).activation_id
         try:
-            return msgspec.json.decode(body, type=Activation)
-        except msgspec.MsgspecError:
+            ended = decode_masked(_ACTIVATION, body)
+        except DECODE_ERRORS:
             raise _refusal(status, body) from None
+        return Activation(msgspec.Raw(unmask(ended.record)), msgspec.Raw(unmask(ended.facts)))
 
     def begin(self, action: str, parameters: bytes) -> str:
         """Run an action without waiting; its activation's id."""

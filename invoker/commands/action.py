@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import sys
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import msgspec
 from cyclopts import App
 
 from invoker.commands import parameters, present
+from invoker.commands.listing import Rows
 from invoker.commands.target import JsonFlag, Target
 from invoker.errors import CallerFault
 
@@ -109,43 +111,28 @@ def get(name: str, /, *, code: bool = False, target: Target | None = None) -> No
 
 
 @app.command(name="list")
-def list_(
-    namespace: str = "guest", /, *, limit: int = 30, skip: int = 0, json: JsonFlag = False, target: Target | None = None
-) -> None:
+def list_(namespace: str = "guest", /, *, rows: Rows | None = None, target: Target | None = None) -> None:
     """List the actions of a namespace.
 
     Parameters
     ----------
     namespace
         The namespace.
-    limit
-        Rows at most; up to 200.
-    skip
-        Rows to leave out.
-    json
-        Print JSON instead of a table.
     """
-    answer = (target or Target()).client().actions(namespace, limit=limit, skip=skip)
-    if json:
-        present.say(present.pretty(answer))
-        return
-    actions: list[dict[str, Any]] = msgspec.json.decode(answer)
-    if not actions:
-        present.say(f"no actions in {namespace}; put one: invoker action put {namespace}/hello hello.py")
-        return
-    present.table(
-        ("action", "kind", "memory", "timeout", "version", "revision"),
-        [
-            (
-                f"{each['namespace']}/{each['name']}",
-                each["exec"]["kind"],
-                f"{each['limits']['memory']} MB",
-                present.milliseconds(each["limits"]["timeout"]),
-                each["version"],
-                each["_rev"],
-            )
-            for each in actions
-        ],
+    rows = rows or Rows()
+    answer = (target or Target()).client().actions(namespace, limit=rows.limit, skip=rows.skip)
+    none = f"no actions in {namespace}; put one: invoker action put {namespace}/hello hello.py"
+    rows.show(answer, ("action", "kind", "memory", "timeout", "version", "revision"), _row, none=none)
+
+
+def _row(action: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        f"{action['namespace']}/{action['name']}",
+        action["exec"]["kind"],
+        f"{action['limits']['memory']} MB",
+        present.milliseconds(action["limits"]["timeout"]),
+        action["version"],
+        action["_rev"],
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from cyclopts import App
 
 from invoker.commands import present
+from invoker.commands.listing import Rows
 from invoker.commands.target import JsonFlag, Target
 
 app = App(name="activation", help="Read what ran: get, list.", help_epilogue="")
@@ -47,7 +48,7 @@ def get(
         return
     facts = msgspec.json.decode(client.activation(namespace, activation_id, "facts"))
     where = present.console()
-    for each in present.activation(msgspec.json.decode(answer), facts):
+    for each in present.activation(present.record(answer), facts):
         where.print(each)
 
 
@@ -58,9 +59,7 @@ def list_(
     *,
     name: str | None = None,
     since: int | None = None,
-    limit: int = 30,
-    skip: int = 0,
-    json: JsonFlag = False,
+    rows: Rows | None = None,
     target: Target | None = None,
 ) -> None:
     """List the activations of a namespace, newest first.
@@ -73,20 +72,9 @@ def list_(
         Only those of the action with this name.
     since
         Only those that began at this Unix time in milliseconds, or later.
-    limit
-        Rows at most; up to 200.
-    skip
-        Rows to leave out.
-    json
-        Print JSON instead of a table.
     """
+    rows = rows or Rows()
     client = (target or Target()).client()
-    answer = client.activations(namespace, limit=limit, skip=skip, name=name, since=since)
-    if json:
-        present.say(present.pretty(answer))
-        return
-    records: list[dict[str, Any]] = msgspec.json.decode(answer)
-    if not records:
-        present.say(f"no activations in {namespace}; make one: invoker invoke {namespace}/NAME")
-        return
-    present.table(present.ACTIVATION_COLUMNS, [present.activation_row(each) for each in records])
+    answer = client.activations(namespace, limit=rows.limit, skip=rows.skip, name=name, since=since)
+    none = f"no activations in {namespace}; make one: invoker invoke {namespace}/NAME"
+    rows.show(answer, present.ACTIVATION_COLUMNS, present.activation_row, none=none)

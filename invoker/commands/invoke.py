@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from cyclopts import Parameter
@@ -60,9 +60,9 @@ def invoke(
         if isinstance(activation, str):
             sys.stderr.write(f"it still runs; ask for it later: invoker activation get {activation}\n")
             return _id_only(activation, json=json)
-    record: dict[str, Any] = msgspec.json.decode(activation.record)
+    record = present.record(bytes(activation.record))
     if result:
-        present.say(present.pretty(bytes(_result(activation.record))))
+        present.say(present.pretty(bytes(record["response"]["result"])))
     elif json:
         present.say(present.pretty(bytes(activation.record)))
     else:
@@ -89,19 +89,6 @@ def _client(target: Target, stack: ExitStack, *, blocking: bool) -> Client:
 
     process = stack.enter_context(DevProcess(target.directory))
     return Client(process.door)
-
-
-class _Response(msgspec.Struct):
-    result: msgspec.Raw
-
-
-class _Record(msgspec.Struct):
-    response: _Response
-
-
-def _result(record: msgspec.Raw) -> msgspec.Raw:
-    """A record's result, numbers as they were written."""
-    return msgspec.json.decode(record, type=_Record).response.result
 
 
 def _from_file(file: Path) -> dict[str, msgspec.Raw]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from invoker.commands.exit_codes import ExitCode
+from invoker.protocol.raw_json import DECODE_ERRORS, decode_masked, unmask
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -50,8 +51,18 @@ def say(text: str) -> None:
 
 
 def pretty(answer: bytes) -> str:
-    """JSON, indented; numbers as they were written."""
-    return msgspec.json.format(answer, indent=2).decode()
+    """JSON, indented; numbers and escapes as they were written. What is nested too deeply for that stays as it came."""
+    return _formatted(answer, 2)
+
+
+_RAW = msgspec.json.Decoder(msgspec.Raw)
+
+
+def _formatted(data: bytes, indent: int) -> str:
+    try:
+        return unmask(msgspec.json.format(bytes(decode_masked(_RAW, data)), indent=indent)).decode()
+    except DECODE_ERRORS:
+        return data.decode("utf-8", "replace")
 
 
 def console() -> Console:
@@ -112,8 +123,25 @@ def timings(facts: Mapping[str, Any]) -> str:
     return " · ".join(parts)
 
 
+class _Response(msgspec.Struct):
+    status: int = msgspec.field(name="statusCode")
+    result: msgspec.Raw
+
+
+_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_RESPONSE = msgspec.json.Decoder(_Response)
+
+
+def record(answer: bytes) -> dict[str, Any]:
+    """A record's members, the function's own result as raw JSON: no decoder of ours takes every form of it."""
+    members = decode_masked(_MEMBERS, answer)
+    response = decode_masked(_RESPONSE, unmask(members.pop("response")))
+    known: dict[str, Any] = {name: msgspec.json.decode(raw) for name, raw in members.items()}
+    return known | {"response": {"statusCode": response.status, "result": msgspec.Raw(unmask(response.result))}}
+
+
 def activation(record: Mapping[str, Any], facts: Mapping[str, Any]) -> Sequence[RenderableType]:
-    """An activation, for a console to print: how it ended, how it came about, its result, its log."""
+    """An activation, for a console to print: how it ended, how it came about, its result (raw or not), its log."""
     from rich.text import Text
 
     response = record["response"]
@@ -141,8 +169,8 @@ def _result(result: object) -> RenderableType:
     from rich.text import Text
 
     raw = msgspec.json.encode(result)
-    line = msgspec.json.format(raw, indent=0).decode()
-    text = Text(line if len(line) <= RESULT_LINE_MAX else msgspec.json.format(raw, indent=2).decode())
+    line = _formatted(raw, 0)
+    text = Text(line if len(line) <= RESULT_LINE_MAX else _formatted(raw, 2))
     JSONHighlighter().highlight(text)
     return Padding(text, (0, 0, 0, 2), expand=False)
 

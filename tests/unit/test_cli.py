@@ -85,6 +85,7 @@ class Running:
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
         self.status = 0
+        self.result = msgspec.Raw(b'{"said":"[red]hello[/red]"}')
         self.facts: dict[str, object] = {"containerType": "warm", "unpauseTime": 0.25, "runTime": 1.5}
         self.parameters: list[dict[str, Any]] = []
         self.url = ""
@@ -135,7 +136,7 @@ class Running:
                 "2026-01-01T10:11:13.0Z     stderr: oh",
             ],
             "annotations": [{"key": "path", "value": f"{told['action']['path']}/{told['action']['name']}"}],
-            "response": {"statusCode": self.status, "result": {"said": "[red]hello[/red]"}, "size": 1},
+            "response": {"statusCode": self.status, "result": self.result, "size": 1},
         }
         await self._store.put(f"guest/{told['activationId']}", msgspec.json.encode(record), self.facts)
         completion = {"transid": told["transid"], "response": record, "isSystemError": False}
@@ -369,6 +370,32 @@ def test_activations_are_listed_and_read(run: Callable[..., Said], running: Runn
     assert run("activation", "get", activation_id, "facts").data["runTime"] == 1.5
     assert run("activation", "get", activation_id, "result").data == record["response"]
     assert run("activation", "get", "f" * 32).code == ExitCode.NOT_FOUND
+
+
+def test_half_a_surrogate_pair_is_shown_as_it_was_written(run: Callable[..., Said], running: Running) -> None:
+    result = rb'{"half":"\ud800","ids":[1.0,12345678901234567890123]}'
+
+    def written(said: Said) -> bool:
+        assert (said.code, said.err) == (0, "")
+        return result.decode() in said.out.translate({ord(space): None for space in " \n"})
+
+    run("action", "put", "guest/hello", "hello.py")
+    running.result = msgspec.Raw(result)
+    assert written(run("invoke", "guest/hello"))
+    assert written(run("invoke", "guest/hello", "--json"))
+    assert written(run("invoke", "guest/hello", "--result"))
+    activation_id = run("activation", "list", "--json").data[0]["activationId"]
+    assert activation_id in run("activation", "list").out
+    for arguments in ([], ["result"], ["--json"]):
+        assert written(run("activation", "get", activation_id, *arguments))
+    assert "stdout: " in run("activation", "get", activation_id, "logs").out
+    running.data_dir.joinpath(dev_file.PAGE_NAME).unlink()  # from the files alone
+    assert written(run("activation", "get", activation_id))
+
+
+def test_what_is_nested_too_deeply_is_shown_unformatted() -> None:
+    deep = b"[" * 20_000 + b"]" * 20_000
+    assert present.pretty(deep) == deep.decode()
 
 
 def test_the_invoker_is_found_by_its_directory_and_by_its_url(
