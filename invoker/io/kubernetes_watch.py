@@ -33,6 +33,7 @@ from invoker.io.kubernetes_objects import (
 )
 from invoker.io.kubernetes_reflector import Observer, Pace, Reflector, Unobserved
 from invoker.io.kubernetes_settings import KubernetesSettings
+from invoker.io.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,25 @@ CLOSE_TIMEOUT_S = 5.0
 
 _UNOBSERVED = Unobserved()
 _PACE = Pace()
+
+
+class Counted:
+    """An Observer that counts in the invoker's metrics."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def listed(self, resource: str) -> None:
+        """One more complete list."""
+        self._metrics.kubernetes_lists.labels(resource).inc()
+
+    def watching(self, resource: str, up: bool) -> None:
+        """Whether changes arrive now."""
+        self._metrics.kubernetes_watching.labels(resource).set(up)
+
+    def failed(self, resource: str) -> None:
+        """One more round that ended in a fault."""
+        self._metrics.kubernetes_faults.labels(resource).inc()
 
 
 class ClusterWatch:

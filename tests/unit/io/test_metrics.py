@@ -177,6 +177,9 @@ def test_the_pages_labels_are_those_of_the_samples() -> None:
     all_metrics.handshakes_failed.labels("timeout").inc()
     all_metrics.access_refused.labels("token").inc()
     all_metrics.reloaded("tls", True)
+    all_metrics.kubernetes_lists.labels("nodes").inc()
+    all_metrics.kubernetes_faults.labels("nodes").inc()
+    all_metrics.kubernetes_watching.labels("nodes").set(1)
     all_metrics.show(lambda: Snapshot({"idle": 1}, {"idle": 1}))
     asyncio.run(all_metrics.scrape())
     for metric in all_metrics.registry.collect():
