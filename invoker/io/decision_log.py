@@ -9,11 +9,13 @@ the oldest go when there are more than allowed, and then a replay can't begin th
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import pathlib
 import queue
 import threading
+import time
 
 import msgspec
 
@@ -29,6 +31,8 @@ HAND_OVER_BYTES = 64 * 1024
 """How much is gathered on the loop before the thread gets it."""
 BACKLOG_MAX = 256
 """How many such pieces may wait for a slow disk before the log gives up (and says so)."""
+CLOSE_WAIT_S = 5.0
+"""How long the end waits for the disk to take what is left."""
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -95,10 +99,20 @@ class DecisionLog:
         self._gathered.clear()
 
     def close(self) -> None:
-        """Write what is left and end the thread. Blocks until the disk has it; call it off the loop."""
+        """Write what is left and end the thread. Blocks until the disk has it, for CLOSE_WAIT_S at most, and says where
+        that was not enough; call it off the loop. Twice is once."""
         self.flush()
-        self._pieces.put(None)
-        self._thread.join()
+        self.stopped = True
+        give_up_s = time.monotonic() + CLOSE_WAIT_S
+        with contextlib.suppress(queue.Full):
+            self._pieces.put(None, timeout=CLOSE_WAIT_S)
+            self._thread.join(max(0.0, give_up_s - time.monotonic()))
+        if self._thread.is_alive():
+            log.error(
+                "the disk did not take the end of the decision log %s within %g s: it can be replayed up to there",
+                self._path(self._part),
+                CLOSE_WAIT_S,
+            )
 
     def _path(self, part: int) -> pathlib.Path:
         return self._directory / f"decisions-{self._run}-{part:05d}.jsonl"

@@ -127,6 +127,39 @@ def test_a_slow_disk_ends_the_log_and_nothing_waits(
     assert [line[0] for line in lines(log.path)[1:]] == list(range(decision_log.BACKLOG_MAX + 1))
 
 
+@pytest.mark.parametrize("backlog", [0, decision_log.BACKLOG_MAX], ids=["one piece", "a full backlog"])
+def test_a_disk_that_hangs_holds_up_the_end_for_a_bounded_time(
+    stuck: tuple[DecisionLog, Stuck], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, backlog: int
+) -> None:
+    monkeypatch.setattr(decision_log, "CLOSE_WAIT_S", 0.05)
+    log, disk = stuck
+    note(log, 0)
+    log.flush()
+    assert disk.reached.wait(WAIT_S)
+    for number in range(1, backlog + 1):
+        note(log, number)
+        log.flush()
+    begun_s = time.monotonic()
+    log.close()
+    assert time.monotonic() - begun_s < WAIT_S
+    assert "the disk did not take the end of the decision log" in caplog.text
+    assert log.path.name in caplog.text
+    note(log, 1000)  # nothing more is taken
+    disk.freed.set()
+    monkeypatch.undo()
+    log.close()
+    assert [line[0] for line in lines(log.path)[1:]] == list(range(backlog + 1))
+
+
+def test_twice_closed_is_once(tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:
+    log = begin(tmp_path)
+    note(log, 1)
+    log.close()
+    log.close()
+    assert len(lines(log.path)) == 2
+    assert not caplog.records
+
+
 def test_a_stopped_log_keeps_no_memory(stuck: tuple[DecisionLog, Stuck]) -> None:
     log, disk = stuck
     log.stopped = True
