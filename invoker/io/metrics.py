@@ -176,6 +176,30 @@ class Metrics:
         self.batch_size = Histogram(
             "histogram_database_batchSize_counter", "Records in a batch", buckets=BATCH_RECORDS, registry=registry
         )
+        self.couch_retries = Counter(
+            "invoker_couchdb_retries",
+            "Tries at CouchDB that came to nothing and were followed by another",
+            registry=registry,
+        )
+        self.blocked_namespaces = Gauge(
+            "invoker_blocked_namespaces", "Namespaces that CouchDB says are blocked", registry=registry
+        )
+        self.spool_bytes = Gauge(
+            "invoker_spool_bytes", "Records on disk that CouchDB has not confirmed", registry=registry
+        )
+        self.spool_dropped = Counter(
+            "invoker_spool_records_dropped",
+            "Records dropped, the oldest first, because the spool was full",
+            registry=registry,
+        )
+        self.spool_damaged = Counter(
+            "invoker_spool_damaged_bytes",
+            "Bytes of the spool that could not be read: a torn end, a bad disk",
+            registry=registry,
+        )
+        self.records_rejected = Counter(
+            "invoker_records_rejected", "Records that CouchDB refused, set aside in the spool", registry=registry
+        )
 
     def _cluster(self, registry: CollectorRegistry) -> None:
         self.kubernetes_lists = Counter(
