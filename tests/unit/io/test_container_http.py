@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from invoker.io import container_http
-from invoker.io.container_http import HEAD_LIMIT_BYTES, RuntimeClient, tcp, unix
+from invoker.io.container_connection import HEAD_LIMIT_BYTES, KNOWN_HEADS_MAX
+from invoker.io.container_http import RuntimeClient, tcp, unix
 from invoker.policy.outcome import Reply
 
 EACH_LOOP = True
@@ -462,3 +463,37 @@ async def test_drop_idle_and_close(server: Server, client: RuntimeClient) -> Non
     assert await call == Reply()
     assert await client.post("/run", b"{}", WAIT_S) == Reply()
     assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("wire", "reply", "connections"),
+    [
+        (ok(b"{}"), Reply(200, b"{}", 2), 1),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", Reply(204, b"", None), 1),
+        (b"HTTP/1.1 502 Oh\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx", Reply(502, b"x", 1), 3),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + ok(b"abc"), Reply(200, b"abc", 3), 1),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", Reply(200, b"{}", None), 3),
+    ],
+)
+async def test_a_head_that_comes_again_means_the_same(
+    server: Server, client: RuntimeClient, wire: bytes, reply: Reply, connections: int
+) -> None:
+    server.script = answer(wire)
+    assert [await client.post("/run", b"{}", WAIT_S) for _ in range(3)] == [reply] * 3
+    assert server.connections == connections
+
+
+async def test_more_heads_than_are_remembered(server: Server, client: RuntimeClient) -> None:
+    rounds = 3 * KNOWN_HEADS_MAX
+
+    async def script(peer: Peer) -> None:
+        for number in range(rounds):
+            await peer.request()
+            peer.send(b"HTTP/1.1 200 OK\r\nX-Number: %d\r\nContent-Length: %d\r\n\r\n" % (number, number % 7))
+            peer.send(b"y" * (number % 7))
+        await peer.gone()
+
+    server.script = script
+    for number in range(rounds):
+        assert (await client.post("/run", b"{}", WAIT_S)).body == b"y" * (number % 7)
+    assert server.connections == 1
