@@ -7,11 +7,12 @@ dispatch; a pause's and a thaw's between their action and its event; a removal's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
 
+from invoker.firewall.state import ContainerRule
 from invoker.policy.outcome import Condition, Reply
 from invoker.policy.types import ContainerId
 from invoker.protocol.document import ActionDocument
@@ -147,4 +148,22 @@ class Clock(Protocol):
 
     def time_ns(self) -> int:
         """Unix nanoseconds; for what people and other machines read."""
+        ...
+
+
+class TenantRules(Protocol):
+    """Decides which namespaces' containers get firewall rules of their own (contract, section 17)."""
+
+    def rules_for(self, namespace: str) -> Sequence[ContainerRule] | None:
+        """The rules of a container that runs this namespace's code; None where it gets none. Called on the loop, once
+        for each container: it must not wait. Whatever it raises, the container is not handed out."""
+        ...
+
+
+class TenantGuard(Protocol):
+    """Told who a container is for, when that is known: at its first dispatch, before any code of theirs is in it."""
+
+    async def admit(self, container: Container, namespace: str) -> None:
+        """Returns once the rules that `namespace` gets hold for `container`. Its `start_timings` then have
+        `firewall_setup`, where it has any. Raises ContainerFault: the container must not be used, but removed."""
         ...

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, SecretBytes, model_validator
 from invoker.config.cluster import ClusterSettings
 from invoker.config.common import EngineSettings, LimitSettings, LogSettings, NetworkSettings, PolicySettings
 from invoker.config.couchdb import CouchSettings
+from invoker.config.firewall import FirewallSettings
 from invoker.config.kafka import KafkaSettings
 from invoker.config.listener import ListenerSettings
 from invoker.config.values import SizeBytes, key_ring, manifest, setting
@@ -19,6 +20,7 @@ class ServeSettings(
     KafkaSettings,
     ListenerSettings,
     ClusterSettings,
+    FirewallSettings,
     LogSettings,
     PolicySettings,
     EngineSettings,

@@ -1,4 +1,4 @@
-"""◇ What the firewall is made from: the cluster around the node, the containers' network, and rules of one container."""
+"""◇ What the firewall is made from: the cluster around the node, the containers' network, one container's rules."""
 
 from __future__ import annotations
 

@@ -75,6 +75,7 @@ class Metrics:
         self._containers(registry)
         self._databases(registry)
         self._messages(registry)
+        self._firewall(registry)
         self._cluster(registry)
         self._access(registry)
         registry.register(self._state)
@@ -215,6 +216,23 @@ class Metrics:
             registry=registry,
         )
 
+    def _firewall(self, registry: CollectorRegistry) -> None:
+        turns = Counter(
+            "invoker_firewall_turns",
+            "Looks at the node's firewall, by what came of them",
+            ["outcome"],
+            registry=registry,
+        )
+        self.firewall_turns = {outcome: turns.labels(outcome) for outcome in ("unchanged", "changed", "failed")}
+        seconds = Histogram(
+            "invoker_firewall_finish_seconds",
+            "Time of a look at the firewall, of setting up a container's own rules, and of their removal",
+            ["operation"],
+            buckets=SHORT_S,
+            registry=registry,
+        )
+        self.firewall_seconds = {each: seconds.labels(each) for each in ("reconcile", "setup", "cleanup")}
+
     def show(self, read: Callable[[], Snapshot]) -> None:
         """Take the state's gauges from `read`, which is called on the loop, once a scrape."""
         self._state.read = read
@@ -308,6 +326,8 @@ LABELS = {
     "invoker_kubernetes_lists": ("resource",),
     "invoker_kubernetes_faults": ("resource",),
     "invoker_kubernetes_watching": ("resource",),
+    "invoker_firewall_turns": ("outcome",),
+    "invoker_firewall_finish_seconds": ("operation",),
     "invoker_memory_mebibytes": ("state",),
     "invoker_containers": ("state",),
 }

@@ -1,4 +1,4 @@
-"""The heart is pure: this walks the syntax trees of policy/ and protocol/ for whatever would make a replay differ.
+"""The heart is pure: this walks the syntax trees of the pure rooms for whatever would make a replay differ.
 
 A decision that depends on a clock, on chance, on a set's order or on an object's address can't be made twice alike;
 one that does I/O can't be made in the simulator. The checker itself is tested on bad and good examples below.
@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 INVOKER = Path(__file__).parents[2] / "invoker"
-PURE_MODULES = sorted([*INVOKER.glob("policy/**/*.py"), *INVOKER.glob("protocol/**/*.py")])
+ROOMS = ("policy", "protocol", "firewall")
+PURE_MODULES = sorted(path for room in ROOMS for path in INVOKER.glob(f"{room}/**/*.py"))
 
 # Modules of the standard library without a clock, chance or I/O. `datetime` has a clock, and integers do.
 STANDARD = frozenset(
@@ -27,6 +28,7 @@ STANDARD = frozenset(
 ALLOWED = {
     "policy": STANDARD | {"msgspec", "invoker.policy"},
     "protocol": STANDARD | {"msgspec", "cryptography", "invoker.protocol", "invoker.errors"},
+    "firewall": STANDARD | {"ipaddress", "msgspec", "invoker.firewall", "invoker.errors"},
 }
 
 FORBIDDEN_CALLS = frozenset(
@@ -95,8 +97,8 @@ def test_pure_rooms_hold_nothing_impure(path: Path) -> None:
     assert not found, "\n".join(found)
 
 
-def test_both_rooms_are_looked_at() -> None:
-    assert {path.relative_to(INVOKER).parts[0] for path in PURE_MODULES} == {"policy", "protocol"}
+def test_all_rooms_are_looked_at() -> None:
+    assert {path.relative_to(INVOKER).parts[0] for path in PURE_MODULES} == set(ROOMS)
 
 
 BAD = [
