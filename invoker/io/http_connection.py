@@ -20,7 +20,6 @@ from invoker.io.http_shared import Shared
 NEVER_S = float("inf")
 CHUNK_OVERHEAD = 8  # bytes of framing that a byte of body may cost: `1 CRLF x CRLF` costs 5
 
-
 Phase = Literal["between", "head", "body"]
 Waiting = Literal["accept", "idle", "head", "body", "handler", "linger", "flush"]
 
@@ -32,10 +31,10 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_accounted_bytes", "_body", "_body_bytes", "_closing", "_continue", "_deadline_s", "_ended", "_exchange",
+        "_accounted_bytes", "_body", "_body_bytes", "_continue", "_deadline_s", "_ended", "_exchange",
         "_fed_bytes", "_fields", "_framing", "_head", "_held", "_parser", "_peer", "_phase", "_pumping", "_queue",
-        "_reading_paused", "_refusal", "_repeated", "_target", "_timer", "_timer_s", "_tls", "_waiting",
-        "_write_paused", "shared", "transport",
+        "_reading_paused", "_refusal", "_repeated", "_target", "_timer", "_timer_s", "_waiting",
+        "_write_paused", "closing", "shared", "transport",
     )  # fmt: skip
 
     def __init__(self, shared: Shared) -> None:
@@ -49,7 +48,7 @@ class Connection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._refusal: Refusal | None = None
         self._held = b""  # read while a request was being served; at most one read, for reading is paused then
-        self._closing = self._ended = self._tls = False
+        self.closing = self._ended = False
         self._pumping = self._reading_paused = self._write_paused = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = self._deadline_s = NEVER_S
@@ -63,19 +62,18 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        self._tls = transport.get_extra_info("ssl_object") is not None
         shared = self.shared
-        shared.connections.add(self)
-        if len(shared.connections) > shared.limits.connections:
-            self._refuse(
-                Refusal(503, f"the invoker has {shared.limits.connections} connections, its limit; try again later")
-            )
+        if len(shared.connections) >= shared.limits.connections and not shared.make_room():
+            shared.connections[self] = None
+            limit = shared.limits.connections
+            self._refuse(Refusal(503, f"the invoker serves {limit} connections, its limit; try again later"))
             self._close()
-        else:
-            self._wait("accept", shared.limits.head_timeout_s)
+            return
+        shared.connections[self] = None
+        self._wait("accept", shared.limits.head_timeout_s)
 
     def data_received(self, data: bytes) -> None:
-        if self._closing:
+        if self.closing:
             return
         if self._exchange is not None or self._write_paused:
             self._held += data
@@ -87,10 +85,10 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The peer sends no more, and may still read. True keeps the connection open to answer."""
         self._ended = True
-        if self._closing:
+        if self.closing:
             return False
         if self._exchange is not None or self._queue:
-            return not self._tls  # TLS transports can't stay half open
+            return True
         if self._phase == "body":
             self._refuse(Refusal(500, f"the body could not be read: it ended after {self._body_bytes} bytes"))
         elif self._phase == "head":
@@ -106,14 +104,14 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = self._parser = None  # the parser holds us: without this only the cycle collector frees both
-        self._closing = True
+        self.closing = True
         self._queue.clear()
         self._held = b""
         self._reset_message()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self.shared.connections.discard(self)
+        self.shared.connections.pop(self, None)
         self.shared.on_change()
 
     # -- called by the exchange and the server -------------------------------------------------------------------------
@@ -147,14 +145,24 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Cut at once."""
-        self._closing = True
+        self.closing = True
         self._exchange = None
         if self.transport is not None:
             self.transport.abort()
 
+    @property
+    def idle(self) -> bool:
+        """No request is being served, nor received (then its own deadline bounds it)."""
+        return self._exchange is None and not self._queue and self._phase == "between" and not self.closing
+
+    @property
+    def deadline_s(self) -> float:
+        """When the present wait ends, on the loop's clock: of two idle connections the longer idle has the earlier."""
+        return self._deadline_s
+
     def close_if_idle(self) -> None:
-        """Close unless a request is being served (or received: then its own deadline bounds it)."""
-        if self._exchange is None and not self._queue and self._phase == "between":
+        """Close unless a request is being served or received."""
+        if self.idle:
             self._close()
 
     # -- called by the parser ------------------------------------------------------------------------------------------
@@ -289,7 +297,7 @@ class Connection(asyncio.Protocol):
             return
         self._pumping = True
         try:
-            while self._exchange is None and not (self._closing or self._write_paused):
+            while self._exchange is None and not (self.closing or self._write_paused):
                 if self._queue:
                     self._serve(*self._queue.pop(0))
                 elif self._refusal is not None:
@@ -341,7 +349,7 @@ class Connection(asyncio.Protocol):
         body = error_body(refusal.text)
         head = self.shared.heads.get(refusal.status, JSON)
         self.write(head + b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
-        self._closing = True
+        self.closing = True
         transport = self.transport
         if transport is None or transport.is_closing():
             return
@@ -354,7 +362,7 @@ class Connection(asyncio.Protocol):
 
     def _close(self) -> None:
         """Close once what was written has gone out, in bounded time."""
-        self._closing = True
+        self.closing = True
         self._queue.clear()
         if self.transport is not None:
             self.transport.close()

@@ -17,6 +17,7 @@ from invoker.errors import PlatformFault
 from invoker.io.http_connection import Connection
 from invoker.io.http_messages import JSON, Exchange, Request, error_body
 from invoker.io.http_shared import Limits, Shared
+from invoker.io.http_tls import TlsLayer
 
 __all__ = ["Exchange", "Handler", "HttpServer", "Limits", "Request", "Router"]
 
@@ -88,24 +89,28 @@ def _not_allowed(methods: list[str], request: Request, exchange: Exchange) -> No
 class HttpServer:
     """A listener. `start`, then `stop_accepting`, then `close`.
 
+    With an `ssl_context` it speaks TLS; a function that gives one is asked at each accept (`ServerTls.current`).
     `on_error(what, exception)` is told of a handler's exception: one log line. `on_refused(status)` is told of each
-    request that was refused before a handler saw it, for a metric.
+    request that was refused before a handler saw it, `on_handshake_failed(reason)` of each TLS handshake that came to
+    nothing: `timeout`, `refused` (by either side), `left`, `crowded` (too many at once) or `closing`; for metrics.
     """
 
     def __init__(
         self,
         router: Router,
         limits: Limits | None = None,
-        ssl_context: ssl.SSLContext | None = None,
+        ssl_context: ssl.SSLContext | Callable[[], ssl.SSLContext] | None = None,
         *,
         on_error: Callable[[str, BaseException], None],
         on_refused: Callable[[int], None] = lambda _status: None,
+        on_handshake_failed: Callable[[str], None] = lambda _reason: None,
     ) -> None:
         self._router = router
         self._limits = limits or Limits()
         self._ssl_context = ssl_context
         self._on_error = on_error
         self._on_refused = on_refused
+        self._on_handshake_failed = on_handshake_failed
         self._tasks: set[asyncio.Future[None]] = set()
         self._changed = asyncio.Event()
         self._shared: Shared | None = None
@@ -122,29 +127,30 @@ class HttpServer:
 
     @property
     def connections(self) -> int:
-        """How many connections are open."""
-        return len(self._shared.connections) if self._shared is not None else 0
+        """How many connections are open, handshakes included."""
+        shared = self._shared
+        return 0 if shared is None else len(shared.connections) + len(shared.handshakes)
 
     async def start(self, host: str, port: int) -> None:
         """Listen on `host`, port 0 meaning any free one. Raises PlatformFault where that can't be."""
-        shared = Shared(self._limits, self._dispatch, self._changed.set, self._on_refused)
+        shared = Shared(self._limits, self._dispatch, self._changed.set, self._on_refused, self._on_handshake_failed)
         loop = asyncio.get_running_loop()
-        handshake_s = self._limits.handshake_timeout_s if self._ssl_context is not None else None
+        accept = self._protocol_factory(shared)
         try:
-            self._server = await loop.create_server(
-                partial(Connection, shared),
-                host,
-                port,
-                ssl=self._ssl_context,
-                backlog=BACKLOG_CONNECTIONS,
-                reuse_address=True,
-                ssl_handshake_timeout=handshake_s,
-            )
+            self._server = await loop.create_server(accept, host, port, backlog=BACKLOG_CONNECTIONS, reuse_address=True)
         except OSError as error:
             reason = error.strerror or str(error)
             raise PlatformFault(f"can't listen on {host}:{port}: {reason}; free the port or choose another") from error
         self._shared = shared
         self._port = self._server.sockets[0].getsockname()[1]
+
+    def _protocol_factory(self, shared: Shared) -> Callable[[], asyncio.Protocol]:
+        context = self._ssl_context
+        if context is None:
+            return partial(Connection, shared)
+        if isinstance(context, ssl.SSLContext):
+            return partial(TlsLayer, shared, context)
+        return lambda: TlsLayer(shared, context())
 
     def stop_accepting(self) -> None:
         """Take no new connection; answers from here on say `Connection: close`."""
@@ -158,6 +164,8 @@ class HttpServer:
         self.stop_accepting()
         if self._shared is None or self._server is None:
             return
+        for layer in tuple(self._shared.handshakes):
+            layer.fail("closing")
         for connection in tuple(self._shared.connections):
             connection.close_if_idle()
         if not await self._quiet(grace_s):

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from invoker.io.http_messages import Exchange, Heads, Request
 
 if TYPE_CHECKING:
     from invoker.io.http_connection import Connection
+    from invoker.io.http_tls import TlsLayer
 
 MIB = 1024 * 1024
+ROOM_SAMPLE = 16  # connections looked at to find one that can be spared
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,8 @@ class Limits:
     idle_timeout_s: float = 120.0  # between requests; also how long a peer may take to read an answer
     linger_timeout_s: float = 1.0  # after a refusal: how long the peer may go on sending before it is cut off
     handshake_timeout_s: float = 5.0  # TLS
-    connections: int = 10_000  # handshakes that are not done yet don't count; their timeout bounds them
+    handshakes: int = 1000  # TLS handshakes under way; one more ends the oldest of them
+    connections: int = 10_000  # once shaken hands; one more ends an idle one, and is refused where none is found
     pipelined_requests: int = 64  # parsed ahead out of one read; the rest is dropped and the connection closed
 
 
@@ -43,10 +47,12 @@ class Shared:
         "connections",
         "dispatch",
         "draining",
+        "handshakes",
         "heads",
         "limits",
         "loop",
         "on_change",
+        "on_handshake_failed",
         "on_refused",
         "receiving_bytes",
     )
@@ -57,13 +63,36 @@ class Shared:
         dispatch: Callable[[Request, Exchange], None],
         on_change: Callable[[], None],
         on_refused: Callable[[int], None],
+        on_handshake_failed: Callable[[str], None],
     ) -> None:
         self.limits = limits
         self.dispatch = dispatch
         self.on_change = on_change  # a connection ended
         self.on_refused = on_refused  # a request was refused with this status before any handler saw it
+        self.on_handshake_failed = on_handshake_failed
         self.heads = Heads()
-        self.connections: set[Connection] = set()
+        self.connections: dict[Connection, None] = {}
+        self.handshakes: dict[TlsLayer, None] = {}  # the oldest first
         self.draining = False
         self.receiving_bytes = 0
         self.loop = asyncio.get_running_loop()
+
+    def make_room(self) -> bool:
+        """End the longest idle of a few connections, so that those who hold many can't keep newcomers out.
+
+        The few are taken from the front and put at the back: all have their turn, and no accept looks at thousands.
+        False where all of them are busy.
+        """
+        connections = self.connections
+        sample = list(islice(connections, ROOM_SAMPLE))
+        for connection in sample:
+            connections[connection] = connections.pop(connection)
+        spare = min(
+            (connection for connection in sample if connection.idle),
+            key=lambda connection: connection.deadline_s,
+            default=None,
+        )
+        if spare is None:
+            return False
+        spare.abort()  # and not `close`, which waits for what the peer may never read
+        return True

@@ -3,9 +3,8 @@
 Certificates are renewed without a restart. Loading the new pair into the context that serves is not safe: OpenSSL takes
 the certificate first, drops the key that doesn't fit it, and only then is given the new key. A mismatched pair so ends
 every later handshake, and one that comes in between, from the loop while a thread loads, fails. So a new context is
-made and proved in a thread, and handshakes are handed to it in one assignment: the listener's own context holds no
-certificate, and its callback, which OpenSSL calls in every handshake (with or without a server name) before it looks
-for one, names the context of the moment. Connections that are open keep the context that they began with.
+made and proved in a thread, and takes the old one's place in one assignment, for the connections to come. Those that
+are open keep the context that they began with.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class Loaded(msgspec.Struct, frozen=True):
 
 
 class ServerTls:
-    """The certificate of a listener: `context` is for the listener, `open` before it starts.
+    """The certificate of a listener, which is given `current`; `open` before it starts.
 
     `on_reload("tls", taken)` is told of each change, `on_expiry(not_after_s)` of the end of each certificate's life.
     """
@@ -51,8 +50,6 @@ class ServerTls:
         on_reload: Callable[[str, bool], None] = lambda _what, _taken: None,
         on_expiry: Callable[[float], None] = lambda _not_after_s: None,
     ) -> None:
-        self.context = _bare_context(files.client_ca is not None)
-        self.context.sni_callback = self._choose
         self._files = files
         self._current: ssl.SSLContext | None = None
         self._on_expiry = on_expiry
@@ -64,6 +61,12 @@ class ServerTls:
             every_s=files.look_every_s,
             on_reload=on_reload,
         )
+
+    def current(self) -> ssl.SSLContext:
+        """The context for a new connection."""
+        if self._current is None:
+            raise RuntimeError("current: open first")
+        return self._current
 
     async def open(self) -> None:
         """Load the files and watch them. Raises SettingsError where they can't be used."""
@@ -94,10 +97,6 @@ class ServerTls:
         self._current = loaded.context
         self._on_expiry(loaded.not_after_s)
 
-    def _choose(self, connection: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _front: ssl.SSLContext) -> None:
-        if self._current is not None:
-            connection.context = self._current
-
 
 def watched_files(certificate: Path, key: Path, client_ca: Path | None) -> tuple[WatchedFile, ...]:
     """The files, with what they are and the settings that name them."""
@@ -121,21 +120,14 @@ def server_context(certificate: Path, key: Path, client_ca: Path | None = None) 
     """
     for file in watched_files(certificate, key, client_ca):
         file.read()
-    context = _bare_context(client_ca is not None)
-    _load_chain(context, certificate, key)
-    if client_ca is not None:
-        _trust_clients(context, client_ca)
-    return context
-
-
-def _bare_context(asks_clients: bool) -> ssl.SSLContext:
-    """All that the front and the contexts behind it have in common: OpenSSL takes some from either."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
     context.num_tickets = 0
     context.set_alpn_protocols(["http/1.1"])
-    if asks_clients:
+    _load_chain(context, certificate, key)
+    if client_ca is not None:
+        _trust_clients(context, client_ca)
         context.verify_mode = ssl.CERT_OPTIONAL
     return context
 

@@ -103,13 +103,22 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    router: Router, limits: Limits | None = None, tls: ssl.SSLContext | None = None, grace_s: float = 1.0
+    router: Router,
+    limits: Limits | None = None,
+    tls: ssl.SSLContext | Callable[[], ssl.SSLContext] | None = None,
+    grace_s: float = 1.0,
+    on_handshake_failed: Callable[[str], None] = lambda _reason: None,
 ) -> AsyncIterator[Served]:
     """Serve on loopback for the body of the `with`; nothing is left open after it."""
     errors: list[tuple[str, BaseException]] = []
     refused: list[int] = []
     server = HttpServer(
-        router, limits, tls, on_error=lambda what, error: errors.append((what, error)), on_refused=refused.append
+        router,
+        limits,
+        tls,
+        on_error=lambda what, error: errors.append((what, error)),
+        on_refused=refused.append,
+        on_handshake_failed=on_handshake_failed,
     )
     await server.start("127.0.0.1", 0)
     try:

@@ -302,19 +302,50 @@ async def test_a_head_that_ends_early_is_told() -> None:
         assert (await peer.answer()).status == 400
 
 
-async def test_connections_over_the_limit_are_refused_and_the_others_served() -> None:
-    async with serving(routes(Counter()), Limits(connections=2)) as served:
+async def test_connections_over_the_limit_are_refused_where_all_are_busy_and_the_others_served() -> None:
+    release = asyncio.Event()
+
+    async def wait(_request: Request, exchange: Exchange) -> None:
+        exchange.begin()
+        await release.wait()
+        exchange.finish(b"done")
+
+    router = Router()
+    router.add("POST", "/invoke", wait)
+    async with serving(router, Limits(connections=2)) as served:
         async with served.peer() as first, served.peer() as second:
-            assert (await first.ask(post(b"1"))).status == 200
-            assert (await second.ask(post(b"2"))).status == 200
+            heads: list[tuple[Peer, dict[str, str]]] = []
+            for peer in (first, second):
+                peer.send(post(b"{}"))
+                heads.append((peer, (await peer.head())[1]))
             async with served.peer() as third:
                 answer = await third.answer()
                 assert (answer.status, answer.fields["connection"]) == (503, "close")
                 assert await third.rest() == b""
-            assert (await first.ask(post(b"1"))).status == 200
+            release.set()
+            for peer, fields in heads:
+                assert await peer.body(fields) == b"done"
         await until(lambda: served.server.connections == 0)
         async with served.peer() as fourth:
             assert (await fourth.ask(post(b"4"))).status == 200
+
+
+async def test_idle_connections_make_room_the_longest_idle_first() -> None:
+    """Who holds as many connections as there may be keeps nobody out."""
+    async with serving(routes(Counter()), Limits(connections=3)) as served:
+        async with served.peer() as first, served.peer() as second, served.peer() as third:
+            for peer in (second, first, third, first):
+                assert (await peer.ask(post(b"x"))).status == 200
+            async with served.peer() as fourth:
+                assert (await fourth.ask(post(b"4"))).status == 200
+                assert await second.rest() == b""
+                assert (await third.ask(post(b"x"))).status == 200
+                async with served.peer() as fifth:
+                    assert (await fifth.ask(post(b"5"))).status == 200
+                    assert await first.rest() == b""
+                for peer in (third, fourth):
+                    assert (await peer.ask(post(b"x"))).status == 200
+        assert served.refused == []
 
 
 async def test_bodies_on_their_way_in_are_bounded_together() -> None:

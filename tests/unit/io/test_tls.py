@@ -3,72 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
+import os
 import ssl
 from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from invoker.errors import SettingsError
 from invoker.io.http_server import Exchange, Limits, Request, Router
-from invoker.io.tls import load_chain, server_context
+from invoker.io.tls import server_context
+from tests.support.authority import Authority
 from tests.support.raw_http import post, serving, until
 
 EACH_LOOP = True
-
-
-class Authority:
-    """Makes certificates in a directory."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
-        self.file = self._write("ca.crt", self._certificate(self.name, self.key, authority=True))
-
-    def issue(self, name: str, passphrase: bytes | None = None) -> tuple[Path, Path]:
-        """A certificate for `name`, organisation `tests`, and its key."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name(
-            [x509.NameAttribute(NameOID.COMMON_NAME, name), x509.NameAttribute(NameOID.ORGANIZATION_NAME, "tests")]
-        )
-        encryption = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
-        pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-        return (
-            self._write(f"{name}.crt", self._certificate(subject, key, authority=False)),
-            self._write(f"{name}.key", pem),
-        )
-
-    def client(self, name: str | None = None) -> ssl.SSLContext:
-        """A client that trusts this authority, with a certificate where a name is given."""
-        context = ssl.create_default_context(cafile=str(self.file))
-        if name is not None:
-            context.load_cert_chain(*self.issue(name))
-        return context
-
-    def _certificate(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, authority: bool) -> bytes:
-        now = datetime.datetime.now(datetime.UTC)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self.name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
-            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        )
-        return builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-
-    def _write(self, name: str, data: bytes) -> Path:
-        path = self.directory / name
-        path.write_bytes(data)
-        return path
 
 
 @pytest.fixture
@@ -80,7 +28,8 @@ def routes() -> Router:
     async def invoke(request: Request, exchange: Exchange) -> None:
         exchange.begin()
         await asyncio.sleep(0)
-        exchange.finish(f"{request.peer_subject}:{len(request.body)}".encode())
+        names = ",".join(sorted(request.peer.names))
+        exchange.finish(f"{request.peer_subject}:{len(request.body)}:{names}".encode())
 
     router = Router()
     router.add("POST", "/invoke", invoke)
@@ -93,10 +42,10 @@ async def test_invocations_over_tls(authority: Authority) -> None:
     client.set_alpn_protocols(["h2", "http/1.1"])
     async with serving(routes(), tls=tls) as served, served.peer(client) as peer:
         for size in (10, 100_000, 2_000_000):
-            assert (await peer.ask(post(b"x" * size))).body == f"None:{size}".encode()
+            assert (await peer.ask(post(b"x" * size))).body == f"None:{size}:".encode()
         assert peer.writer.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
         peer.send(post(b"1") + post(b"22"))
-        assert [(await peer.answer()).body for _ in range(2)] == [b"None:1", b"None:2"]
+        assert [(await peer.answer()).body for _ in range(2)] == [b"None:1:", b"None:2:"]
 
 
 async def test_a_flood_over_tls_is_served_in_order(authority: Authority) -> None:
@@ -122,16 +71,15 @@ async def test_a_flood_over_tls_is_served_in_order(authority: Authority) -> None
         assert [(await peer.answer()).body for _ in sizes[1:]] == [str(size).encode() for size in sizes[1:]]
 
 
-async def test_a_renewed_certificate_serves_new_connections(authority: Authority) -> None:
-    tls = server_context(*authority.issue("localhost"))
-    async with serving(routes(), tls=tls) as served:
-        serials: list[str] = []
-        for _ in range(2):
-            async with served.peer(authority.client()) as peer:
-                assert (await peer.ask(post(b"x"))).status == 200
-                serials.append(peer.writer.get_extra_info("peercert")["serialNumber"])
-            load_chain(tls, *authority.issue("localhost"))
-        assert serials[0] != serials[1]
+def test_a_named_pipe_in_place_of_a_file_blocks_nothing(authority: Authority, tmp_path: Path) -> None:
+    certificate, key = authority.issue("localhost")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large").write_bytes(b"x" * 2_000_000)
+    for path, words in ((tmp_path / "pipe", "no regular file"), (tmp_path / "large", "more than 1048576 bytes")):
+        with pytest.raises(SettingsError, match=words):
+            server_context(path, key)
+        with pytest.raises(SettingsError, match=words):
+            server_context(certificate, path)
 
 
 async def test_refusals_over_tls(authority: Authority) -> None:
@@ -142,14 +90,32 @@ async def test_refusals_over_tls(authority: Authority) -> None:
         await until(lambda: served.server.connections == 0)
 
 
-async def test_a_client_certificate_is_asked_for_and_its_subject_known(authority: Authority) -> None:
+async def test_a_client_certificate_is_asked_for_and_its_names_known(authority: Authority) -> None:
     tls = server_context(*authority.issue("localhost"), authority.file)
+    alternatives = [
+        x509.DNSName("controller.example"),
+        x509.UniformResourceIdentifier("spiffe://example/controller"),
+        x509.RFC822Name("ops@example.com"),
+    ]
     async with serving(routes(), tls=tls) as served:
-        async with served.peer(authority.client("controller")) as peer:
-            assert (await peer.ask(post(b"x"))).body == b"CN=controller,O=tests:1"
+        async with served.peer(authority.client("controller", alternatives)) as peer:
+            names = "controller,controller.example,ops@example.com,spiffe://example/controller"
+            assert (await peer.ask(post(b"x"))).body == f"CN=controller,O=tests:1:{names}".encode()
+        async with served.peer(authority.client()) as peer:  # for probes; who may call what, `access` says
+            assert (await peer.ask(post(b"x"))).body == b"None:1:"
+
+
+async def test_a_certificate_of_another_authority_is_no_certificate(authority: Authority, tmp_path: Path) -> None:
+    tls = server_context(*authority.issue("localhost"), authority.file)
+    (tmp_path / "other").mkdir()
+    stranger = Authority(tmp_path / "other", "another authority").client("controller")
+    stranger.load_verify_locations(authority.file)
+    failed: list[str] = []
+    async with serving(routes(), tls=tls, on_handshake_failed=failed.append) as served:
         with pytest.raises((ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)):
-            async with served.peer(authority.client()) as peer:
+            async with served.peer(stranger) as peer:
                 await peer.ask(post(b"x"))
+        await until(lambda: failed == ["refused"])
 
 
 async def test_tls_1_1_is_refused(authority: Authority) -> None:
@@ -163,10 +129,108 @@ async def test_tls_1_1_is_refused(authority: Authority) -> None:
         assert peer.writer.get_extra_info("ssl_object").version() == "TLSv1.2"
 
 
-async def test_a_peer_that_never_shakes_hands_is_cut_off(authority: Authority) -> None:
+@pytest.mark.parametrize("said", [b"", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"])
+async def test_a_peer_that_never_shakes_hands_is_cut_off(authority: Authority, said: bytes) -> None:
     tls = server_context(*authority.issue("localhost"))
-    async with serving(routes(), Limits(handshake_timeout_s=0.1), tls) as served, served.peer() as peer:
+    failed: list[str] = []
+    async with (
+        serving(routes(), Limits(handshake_timeout_s=0.1), tls, on_handshake_failed=failed.append) as served,
+        served.peer() as peer,
+    ):
+        peer.send(said)
         assert await peer.rest() == b""
+        assert failed == ["timeout"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        post(b"plain"),
+        b"\x16\x03\x01\xff\xff" + b"x" * 70_000,
+        b"\x16\x03\x01\x00\x05hello",
+        b"\x80\x2e\x01\x00\x02" + bytes(60),
+    ],
+    ids=["plain HTTP", "a record too long", "no hello", "SSL 2"],
+)
+async def test_what_is_no_handshake_ends_the_connection(authority: Authority, said: bytes) -> None:
+    tls = server_context(*authority.issue("localhost"))
+    failed: list[str] = []
+    async with serving(routes(), tls=tls, on_handshake_failed=failed.append) as served, served.peer() as peer:
+        peer.send(said)
+        assert b"HTTP" not in await peer.rest()
+        assert failed == ["refused"]
+        assert served.errors == []
+        async with served.peer(authority.client()) as good:
+            assert (await good.ask(post(b"x"))).status == 200
+
+
+async def test_handshakes_are_bounded_and_the_oldest_makes_room(authority: Authority) -> None:
+    tls = server_context(*authority.issue("localhost"))
+    failed: list[str] = []
+    limits = Limits(handshakes=2, handshake_timeout_s=60)
+    async with serving(routes(), limits, tls, on_handshake_failed=failed.append) as served:
+        async with served.peer() as first, served.peer() as second:
+            await until(lambda: served.server.connections == 2)
+            async with served.peer(authority.client()) as peer:
+                assert (await peer.ask(post(b"x"))).status == 200
+            assert await first.rest() == b""
+            assert failed == ["crowded"]
+            second.abort()
+            await until(lambda: failed == ["crowded", "left"])
+        async with served.peer() as stalled:
+            await until(lambda: served.server.connections == 1)
+            await served.server.close(1.0)
+            assert await stalled.rest() == b""
+        assert failed[-1] == "closing"
+
+
+async def test_a_refusal_reaches_a_peer_that_goes_on_sending_over_tls(authority: Authority) -> None:
+    """The connection is half closed, so that what comes on can be read and dropped."""
+    tls = server_context(*authority.issue("localhost"))
+    async with serving(routes(), Limits(body_bytes=1000), tls) as served, served.peer(authority.client()) as peer:
+        peer.send(b"POST /invoke HTTP/1.1\r\nHost: t\r\nContent-Length: 3000000\r\n\r\n" + b"x" * 3_000_000)
+        assert (await peer.answer()).status == 413
+
+
+async def test_a_peer_that_never_reads_is_cut_off_over_tls(authority: Authority) -> None:
+    def large(_request: Request, exchange: Exchange) -> None:
+        exchange.respond(200, b"x" * 50_000_000)
+
+    router = Router()
+    router.add("POST", "/invoke", large)
+    tls = server_context(*authority.issue("localhost"))
+    async with serving(router, Limits(idle_timeout_s=0.2), tls) as served, served.peer(authority.client()) as peer:
+        peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        peer.send(post(b"{}"))
+        await until(lambda: served.server.connections == 1)
+        await until(lambda: served.server.connections == 0)
+
+
+async def test_a_record_that_was_changed_ends_the_connection(authority: Authority) -> None:
+    handled: list[bytes] = []
+    router = Router()
+    router.add("POST", "/invoke", lambda request, exchange: (handled.append(request.body), exchange.respond(200))[1])
+    tls = server_context(*authority.issue("localhost"))
+    async with serving(router, tls=tls) as served, served.peer() as peer:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = authority.client().wrap_bio(incoming, outgoing, server_hostname="localhost")
+        async with asyncio.timeout(5):
+            while True:
+                try:
+                    client.do_handshake()
+                except ssl.SSLWantReadError:
+                    peer.send(outgoing.read())
+                    incoming.write(await peer.reader.read(65536))
+                else:
+                    break
+        client.write(post(b"secret"))
+        sealed = bytearray(outgoing.read())
+        sealed[-1] ^= 1
+        peer.send(bytes(sealed))
+        await peer.rest()
+        await until(lambda: served.server.connections == 0)
+    assert handled == []
+    assert served.errors == []
 
 
 async def test_sessions_are_not_resumed(authority: Authority) -> None:
