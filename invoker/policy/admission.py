@@ -55,8 +55,8 @@ class Admission(Protocol):
         """The last activation left a tainted container, which is about to be sent away."""
         ...
 
-    def lost(self, container: Container, claims: list[Invocation], reason: act.RemoveReason, fault: Fault) -> None:
-        """A container can't serve again. It is REMOVING and nobody's; `claims` waited for it."""
+    def lost(self, container: Container, reason: act.RemoveReason, fault: Fault) -> None:
+        """A container for which activations waited can't serve again. It is REMOVING, and still its function's."""
         ...
 
     def left_idle(self, container: Container) -> None:
@@ -176,17 +176,19 @@ class Charged:
     def spoilt(self, container: Container) -> None:
         pass
 
-    def lost(self, container: Container, claims: list[Invocation], reason: act.RemoveReason, fault: Fault) -> None:
+    def lost(self, container: Container, reason: act.RemoveReason, fault: Fault) -> None:
         """Another container is found for those who waited, unless the loss is the function's own doing."""
         pool = self._pool
+        function, claims = pool.part(container)
         pool.send_away(container, reason)
-        for claim in claims:
-            pool.settle(claim.activation)
-        for claim in claims:
+        for activation in claims:
+            pool.settle(activation)
+        for activation in claims:
             if fault == "platform":
-                self.replaced(claim.function, claim.activation)
+                self.replaced(function, activation)
             else:
-                pool.actions.append(act.Refuse(claim.activation, "container lost", fault))
+                pool.actions.append(act.Refuse(activation, "container lost", fault))
+        pool.forget(function)
 
     def left_idle(self, container: Container) -> None:
         pass

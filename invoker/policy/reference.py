@@ -77,14 +77,16 @@ class Reference:
     def spoilt(self, container: Container) -> None:
         container.owed_mb = container.memory_mb
 
-    def lost(self, container: Container, claims: list[Invocation], reason: act.RemoveReason, fault: Fault) -> None:
+    def lost(self, container: Container, reason: act.RemoveReason, fault: Fault) -> None:
         """The activation ends in an error, and its memory is given back when the container is gone."""
         pool = self._pool
+        function, claims = pool.part(container)
         container.owed_mb = container.memory_mb
         pool.send_away(container, reason)
-        for claim in claims:
-            pool.settle(claim.activation)
-            pool.actions.append(act.Refuse(claim.activation, "container lost", fault))
+        for activation in claims:
+            pool.settle(activation)
+            pool.actions.append(act.Refuse(activation, "container lost", fault))
+        pool.forget(function)
 
     def left_idle(self, container: Container) -> None:
         self.idle_mb -= container.memory_mb

@@ -14,7 +14,7 @@ from typing import Any
 from invoker.policy import actions as act
 from invoker.policy import events as ev
 from invoker.policy.container import Container, Input, PolicyError, State
-from invoker.policy.function import Function, Invocation, Stem
+from invoker.policy.function import Function, Stem
 from invoker.policy.pool import Pool
 from invoker.policy.types import SECOND_NS, ActivationId, ContainerId
 
@@ -229,10 +229,7 @@ def _lose(pool: Pool, container: Container, by: Input, reason: act.RemoveReason,
         pool.remove_idle(container, reason, by)
         return
     container.move(by)
-    function, claims = pool.part(container)
-    lost = [Invocation(activation, function, pool.now_ns) for activation in claims]
-    pool.admission.lost(container, lost, reason, fault)
-    pool.forget(function)
+    pool.admission.lost(container, reason, fault)
 
 
 def _removed(pool: Pool, event: ev.Removed) -> None:
