@@ -1,0 +1,36 @@
+"""◆ The invoker put together: which parts there are, and how they are joined, for `invoker dev` and `invoker serve`.
+
+Nothing happens here that isn't construction; `lifecycle` starts and ends what this package builds.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from invoker.app.common import MIB, Instead, run
+from invoker.app.dev import Dev
+from invoker.config import DevSettings, ServeSettings
+from invoker.errors import SettingsError
+from invoker.io import dev_file
+from invoker.io import logging as invoker_logging
+
+__all__ = ["MIB", "Dev", "Instead", "run", "run_dev", "run_serve"]
+
+
+def run_serve(settings: ServeSettings) -> int:
+    """Serve as a node of a cluster. Returns the exit code."""
+    raise SettingsError(
+        f"the settings are right, but this version can't reach CouchDB ({settings.couch_url}) and Kafka yet, so it "
+        "can't be a node of a cluster. `invoker dev --engine docker` serves the same containers with an embedded store"
+    )
+
+
+def run_dev(settings: DevSettings) -> int:
+    """Serve everything from one process (no Kafka, no CouchDB). Returns the exit code."""
+    claim = dev_file.claim(settings.data_dir)
+    logs = invoker_logging.setup(settings.log_level, settings.log_format, sys.stdout)
+    try:
+        return run(Dev(settings, claim, logs).serve())
+    finally:
+        logs.close()
+        claim.release()

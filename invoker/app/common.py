@@ -1,0 +1,157 @@
+"""◆ What `invoker dev` and `invoker serve` are both built from."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib.util
+import logging
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from invoker.config import DevSettings, EngineSettings, NetworkSettings, PolicySettings, ServeSettings
+from invoker.io.http_server import Exchange, Request
+from invoker.io.metrics import Metrics
+from invoker.policy import PolicySet, policyset
+from invoker.policy import events as ev
+from invoker.policy.keepalive import GreedyDual, LruTtl
+from invoker.policy.pausing import AdaptiveGrace, FixedGrace, NeverPause
+from invoker.policy.prewarm import FixedStock, ReactiveStock
+from invoker.policy.types import MILLISECOND_NS, PrewarmKey
+from invoker.ports import ActionStore, ContainerEngine, RecordSink
+from invoker.protocol.manifest import RuntimesManifest
+from invoker.runner import RunnerSettings
+
+log = logging.getLogger(__name__)
+
+MIB = 1024 * 1024
+ACTIONS_CACHED = 128
+GC_THRESHOLD = 50_000
+"""The records of activations die by reference counts; looking for cycles less often spares the loop its pauses."""
+
+
+class Instead(msgspec.Struct, frozen=True):
+    """What takes the place of what the settings say, for tests and benchmarks.
+
+    `engine` is given where its timings are told to. `actions` and `sink` take the store's place towards the runner.
+    """
+
+    engine: Callable[[Callable[[str, float], None]], ContainerEngine] | None = None
+    policies: PolicySet | None = None
+    runner: RunnerSettings | None = None
+    actions: ActionStore | None = None
+    sink: RecordSink | None = None
+
+
+def run(main: Coroutine[Any, Any, int]) -> int:
+    """On uvloop where it is installed."""
+    if importlib.util.find_spec("uvloop") is None:
+        return asyncio.run(main)
+    import uvloop
+
+    return uvloop.run(main)
+
+
+def policies(settings: PolicySettings, capacity_mb: int) -> PolicySet:
+    """The policy set that the settings name. POLICY=reference is the reference's own, whatever else is set."""
+    if settings.policy == "reference":
+        return msgspec.structs.replace(policyset.reference(capacity_mb), queue_limit=settings.queue_limit)
+    lru = settings.keep_alive == "lru-ttl"
+    pausings = {
+        "fixed": FixedGrace(settings.pause_grace_ns),
+        "adaptive": AdaptiveGrace(),
+        "never": NeverPause(),
+    }
+    return msgspec.structs.replace(
+        policyset.default(capacity_mb),
+        keep_alive=LruTtl(settings.idle_time_ns) if lru else GreedyDual(settings.idle_time_ns),
+        pausing=pausings[settings.pausing],
+        prewarm=FixedStock() if settings.prewarm == "fixed" else ReactiveStock(),
+        queue_limit=settings.queue_limit,
+        intake_limit=settings.intake_limit,
+        starts_max=settings.creates_at_a_time,
+        brief_ns=settings.brief_wait_ns,
+    )
+
+
+def stock(manifest: RuntimesManifest) -> tuple[ev.StemCells, ...]:
+    """The manifest's prewarmed containers, in the heart's words."""
+    return tuple(
+        ev.StemCells(
+            PrewarmKey(cell.kind, cell.memory_mb),
+            cell.count,
+            None
+            if cell.reactive is None
+            else ev.Reactive(
+                cell.reactive.min_count,
+                cell.reactive.max_count,
+                cell.reactive.ttl_ms * MILLISECOND_NS,
+                cell.reactive.threshold,
+                cell.reactive.increment,
+            ),
+        )
+        for cell in manifest.stem_cells()
+    )
+
+
+def docker_engine(
+    settings: DevSettings | ServeSettings, owner: str, instance: int, observe: Callable[[str, float], None]
+) -> ContainerEngine:
+    """The Docker engine of these settings; its libraries are only loaded where it is wanted."""
+    from invoker.io.docker_engine import DockerEngine
+    from invoker.io.docker_settings import DockerSettings
+
+    engine: EngineSettings = settings
+    network: NetworkSettings = settings
+    subnet, addresses = network.containers_subnet, network.addresses
+    return DockerEngine(
+        DockerSettings(
+            network=network.containers_network,
+            subnet=str(subnet),
+            bridge=network.containers_bridge_name,
+            socket=str(engine.docker_socket),
+            address_first=int(addresses.first) - int(subnet.network_address),
+            address_last=int(addresses.last) - int(subnet.network_address),
+            oci_runtime=engine.oci_runtime,
+            resolver_file=text(engine.resolver_file),
+            dns_servers=tuple(str(server) for server in network.containers_dns_servers),
+            api_host=network.containers_api_host,
+            owner=owner,
+            instance=instance,
+            creates_at_a_time=settings.creates_at_a_time,
+        ),
+        observe=observe,
+    )
+
+
+def observer(metrics: Metrics) -> Callable[[str, float], None]:
+    """Where an engine tells its timings to: (command, seconds)."""
+
+    def observe(command: str, seconds: float) -> None:
+        if command == "poll":
+            metrics.container_poll.observe(seconds)
+        elif command in metrics.docker:
+            metrics.docker[command].observe(seconds)
+
+    return observe
+
+
+def settle(metrics: Metrics) -> None:
+    """Everything stands: what is in memory now stays, so the collector need not look at it again."""
+    metrics.lag.start()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD)
+
+
+def pong(_request: Request, exchange: Exchange) -> None:
+    """GET /ping (contract, section 4)."""
+    exchange.respond(200, b"pong")
+
+
+def text(path: Path | None) -> str | None:
+    """A path as text, where there is one."""
+    return None if path is None else str(path)
