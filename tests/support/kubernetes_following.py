@@ -23,9 +23,11 @@ class Pacing:
     def __init__(self) -> None:
         self.now_s = 1000.0
         self.waits: list[float] = []
+        self.waited = asyncio.Event()
 
     async def wait(self, span_s: float) -> None:
         self.waits.append(span_s)
+        self.waited.set()
         await asyncio.sleep(0)
 
     @property
