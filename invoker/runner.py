@@ -10,13 +10,14 @@ Each span is measured once, here, and used by log line, metrics and annotations 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from invoker.driver import Driver, Lease, Refused, Request
 from invoker.errors import ActionNotFound, PlatformFault
+from invoker.io.kafka_settings import AnswerTooLarge
 from invoker.io.logging import Logs
 from invoker.io.metrics import Metrics
 from invoker.policy import outcome as judge
@@ -36,6 +37,11 @@ MS = 1_000_000
 NO_LOG = CollectedLog(lines=[], size_bytes=0, complete=True, truncated=False)
 
 
+Answer: TypeAlias = Callable[[bytes], Awaitable[None] | None]
+"""Gets the completion message. What has to be waited for until it is delivered may raise PlatformFault."""
+Skipped = Literal["namespaceBlocked", "skippedOldInvocation"]
+
+
 class RunnerSettings(msgspec.Struct, frozen=True):
     """`store_blocking`: also store what a blocking caller gets in its answer (there is no controller to do it).
     `log_wait_s`: how long the sentinels are awaited after a run; `init_limit_min_ms`: /init gets at least so long."""
@@ -53,6 +59,7 @@ class Story(msgspec.Struct, eq=False):
     message: ActivationMessage
     via: Via
     headers: dict[str, str]
+    admitted: Callable[[], object]
     document: ActionDocument | None = None
     lease: Lease | None = None
     log: CollectedLog = NO_LOG
@@ -90,14 +97,20 @@ class Runner:
         self._logs = logs
 
     async def run(
-        self, message: ActivationMessage, via: Via, answer: Callable[[bytes], None], headers: dict[str, str]
+        self,
+        message: ActivationMessage,
+        via: Via,
+        answer: Answer,
+        headers: dict[str, str],
+        admitted: Callable[[], object] = lambda: None,
     ) -> None:
         """See an accepted activation through; `answer` gets the completion message (contract, section 6).
 
-        `headers` are those of section 4 that only serve logging. Not to be cancelled. Never raises for what
-        the action, a container or a neighbour does.
+        `headers` are those of section 4 that only serve logging. `admitted` is called when the activation comes before
+        the pool, if it gets that far. Not to be cancelled. Never raises for what the action, a container or a
+        neighbour does.
         """
-        story = Story(message, via, headers)
+        story = Story(message, via, headers, admitted)
         self._metrics.activation_start.inc()
         try:
             outcome = await self._live(story)
@@ -111,14 +124,33 @@ class Runner:
         if message.store_activations and not message.blocking:
             self._release(story, outcome)  # first: nobody's container waits for a store
             await self._store(story, record, facts)
-            answer(self._completion(message, outcome, record))
+            delivery = answer(self._completion(message, outcome, record))
         else:
-            answer(self._completion(message, outcome, record))
+            delivery = answer(self._completion(message, outcome, record))
             self._release(story, outcome)
+        if delivery is not None and not await self._delivered(story, delivery, facts):
+            await self._shorten(story, answer, outcome, record, facts)
         if message.blocking and self._settings.store_blocking:
             await self._store(story, record, facts)
         self._count(story, outcome)
         self._logs.invocation_completed(facts)
+
+    async def skip(self, message: ActivationMessage, via: Via, answer: Answer, why: Skipped) -> None:
+        """Acknowledge a message that is not to run (contract, sections 5 and 19): the short form, no system error, no
+        record, and nothing counted. Never raises."""
+        story = Story(message, via, {}, lambda: None)
+        facts = _identity(story)
+        facts[why] = True
+        delivery = answer(self._short(message, is_system_error=False))
+        if delivery is not None:
+            await self._delivered(story, delivery, facts)
+        self._logs.invocation_completed(facts)
+
+    async def acknowledge_again(self, message: ActivationMessage, answer: Answer) -> None:
+        """Acknowledge a second copy of an activation that ended: the short form, nothing else. Never raises."""
+        delivery = answer(self._short(message, is_system_error=False))
+        if delivery is not None:
+            await self._delivered(Story(message, "kafka", {}, lambda: None), delivery, {})
 
     async def _live(self, story: Story) -> Outcome:
         """From the message to the log; the outcome is that of the first thing that failed."""
@@ -135,6 +167,7 @@ class Runner:
         if kind is None:
             log.warning("action %s/%s is of the unknown kind %r", message.path, message.name, document.kind)
             return judge.not_provisioned()
+        story.admitted()
         try:
             lease = story.lease = await self._driver.acquire(_request(message, document, kind))
         except Refused as refusal:
@@ -192,6 +225,37 @@ class Runner:
             user_memory=self._settings.user_memory_bytes,
         )
 
+    def _short(self, message: ActivationMessage, *, is_system_error: bool) -> bytes:
+        settings = self._settings
+        return acknowledge(
+            message, short_response(message), is_system_error, settings.instance, settings.user_memory_bytes
+        )
+
+    async def _delivered(self, story: Story, delivery: Awaitable[None], facts: dict[str, Any]) -> bool:
+        """Wait until the acknowledgement is delivered; False where it is too large to ever be."""
+        began_ns = self._clock.monotonic_ns()
+        try:
+            await delivery
+        except AnswerTooLarge as error:
+            log.warning("activation %s is acknowledged by its id alone: %s", story.message.activation_id, error)
+            return False
+        except PlatformFault as error:
+            log.error("activation %s could not be acknowledged: %s", story.message.activation_id, error)
+        facts["kafkaWriteTime"] = (self._clock.monotonic_ns() - began_ns) / MS
+        return True
+
+    async def _shorten(
+        self, story: Story, answer: Answer, outcome: Outcome, record: bytes, facts: dict[str, Any]
+    ) -> None:
+        """Acknowledge by the id alone, as upstream's invoker does; the controller then looks for the record, so there
+        has to be one."""
+        message = story.message
+        if message.blocking and message.store_activations and not self._settings.store_blocking:
+            await self._store(story, record, facts)
+        delivery = answer(self._short(message, is_system_error=outcome.status is Status.SYSTEM_ERROR))
+        if delivery is not None:
+            await self._delivered(story, delivery, facts)
+
     async def _store(self, story: Story, record: bytes, facts: dict[str, object]) -> None:
         began_ns = self._clock.monotonic_ns()
         try:
@@ -231,15 +295,8 @@ def _record(story: Story, outcome: Outcome) -> bytes:
 
 def _facts(story: Story, outcome: Outcome) -> dict[str, Any]:
     """The fields of the log line (contract, section 16), times in ms; a user's own result is never among them."""
-    message, headers, document = story.message, story.headers, story.document
-    facts: dict[str, Any] = {
-        "tid": headers.get("functions-transaction-id") or message.transaction_id,
-        "aid": headers.get("functions-activation-id") or message.activation_id,
-        "account": headers.get("functions-account") or message.subject,
-        "namespace": headers.get("functions-namespace") or message.namespace,
-        "function": headers.get("functions-function") or message.name,
-        "invokedVia": story.via,
-    }
+    message, document = story.message, story.document
+    facts = _identity(story)
     if story.lease is not None:
         facts.update(_of_lease(story.lease))
         facts["hasPerContainerFirewall"] = False
@@ -263,6 +320,19 @@ def _facts(story: Story, outcome: Outcome) -> dict[str, Any]:
     if outcome.status >= Status.DEVELOPER_ERROR:
         facts["activationResponse"] = outcome.error
     return facts
+
+
+def _identity(story: Story) -> dict[str, Any]:
+    """The fields that tell which activation it is; a header goes before the message."""
+    message, headers = story.message, story.headers
+    return {
+        "tid": headers.get("functions-transaction-id") or message.transaction_id,
+        "aid": headers.get("functions-activation-id") or message.activation_id,
+        "account": headers.get("functions-account") or message.subject,
+        "namespace": headers.get("functions-namespace") or message.namespace,
+        "function": headers.get("functions-function") or message.name,
+        "invokedVia": story.via,
+    }
 
 
 def _request(message: ActivationMessage, document: ActionDocument, kind: str) -> Request:

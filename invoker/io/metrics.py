@@ -142,6 +142,12 @@ class Metrics:
         )
 
     def _access(self, registry: CollectorRegistry) -> None:
+        self.kafka_trouble = Counter(
+            "invoker_kafka_trouble", "Failed attempts to read the topic or to acknowledge", ["what"], registry=registry
+        )
+        self.kafka_skipped = Counter(
+            "invoker_kafka_skipped", "Messages of the topic that were not run", ["reason"], registry=registry
+        )
         self.http_refused = Counter(
             "invoker_http_refused", "Requests refused before a handler saw them", ["status"], registry=registry
         )
@@ -319,6 +325,8 @@ LABELS = {
     "histogram_invoker_docker_finish_seconds": ("cmd",),
     "histogram_kafka_topic_start_seconds": ("topic",),
     "gauge_kafka_topic_counter": ("topic",),
+    "invoker_kafka_trouble": ("what",),
+    "invoker_kafka_skipped": ("reason",),
     "invoker_http_refused": ("status",),
     "invoker_tls_handshakes_failed": ("reason",),
     "invoker_access_refused": ("reason",),
