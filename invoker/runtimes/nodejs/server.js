@@ -71,35 +71,54 @@ function loadArchive(code, main) {
   return typeof exported === 'function' ? exported : exported[main];
 }
 
-// Unpack the zip `archive` by its central directory: stored and deflated members, no encryption, no links.
-function unpack(archive, directory) {
-  const { inflateRawSync } = require('node:zlib');
+// The members of a zip by its central directory: stored and deflated ones, no encryption, no links.
+function members(archive) {
+  const damaged = () => new Refused(502, "The action's archive is damaged.");
   const end = archive.lastIndexOf(Buffer.from('PK\x05\x06', 'latin1'));
   if (end < 0 || end + 22 > archive.length) throw new Refused(502, "The action's archive is no zip file.");
   let at = archive.readUInt32LE(end + 16);
-  let room = UNPACKED_LIMIT_BYTES;
+  const found = [];
   for (let count = archive.readUInt16LE(end + 10); count > 0; count--) {
-    if (archive.readUInt32LE(at) !== 0x02014b50) throw new Refused(502, "The action's archive is damaged.");
+    if (at + 46 > archive.length || archive.readUInt32LE(at) !== 0x02014b50) throw damaged();
     const method = archive.readUInt16LE(at + 10);
     const [packedBytes, bytes] = [archive.readUInt32LE(at + 20), archive.readUInt32LE(at + 24)];
     const [nameBytes, extraBytes, commentBytes] = [28, 30, 32].map((offset) => archive.readUInt16LE(at + offset));
     const local = archive.readUInt32LE(at + 42);
     const name = archive.toString('utf8', at + 46, at + 46 + nameBytes);
     at += 46 + nameBytes + extraBytes + commentBytes;
+    if (method !== 0 && method !== 8) throw new Refused(502, `The action's archive is packed by method ${method}.`);
+    if (local + 30 > archive.length || (method === 0 && bytes !== packedBytes)) throw damaged();
+    const start = local + 30 + archive.readUInt16LE(local + 26) + archive.readUInt16LE(local + 28);
+    found.push({ name, method, bytes, packed: archive.subarray(start, start + packedBytes) });
+  }
+  return found;
+}
 
-    room -= bytes;
-    if (room < 0) throw new Refused(502, `The action's archive unpacks to more than ${UNPACKED_LIMIT_BYTES} bytes.`);
+function content({ name, method, bytes, packed }) {
+  if (method === 0) return packed;
+  try {
+    return require('node:zlib').inflateRawSync(packed, { maxOutputLength: Math.max(bytes, 1) });
+  } catch (error) {
+    throw new Refused(502, `The action's archive is damaged: ${name}: ${error.message}.`);
+  }
+}
+
+// Unpack a zip. What its members say of their sizes is summed up first, and no member gets more than it said.
+function unpack(archive, directory) {
+  const found = members(archive);
+  if (found.reduce((sum, { bytes }) => sum + bytes, 0) > UNPACKED_LIMIT_BYTES) {
+    throw new Refused(502, `The action's archive unpacks to more than ${UNPACKED_LIMIT_BYTES} bytes.`);
+  }
+  for (const member of found) {
+    const { name } = member;
     const target = path.join(directory, name);
     if (!target.startsWith(directory + path.sep)) throw new Refused(502, `The action's archive leads outside: ${name}`);
     if (name.endsWith('/')) {
       fs.mkdirSync(target, { recursive: true });
       continue;
     }
-    const start = local + 30 + archive.readUInt16LE(local + 26) + archive.readUInt16LE(local + 28);
-    const packed = archive.subarray(start, start + packedBytes);
-    if (method !== 0 && method !== 8) throw new Refused(502, `The action's archive is packed by method ${method}.`);
     fs.mkdirSync(path.dirname(target), { recursive: true });
-    fs.writeFileSync(target, method === 0 ? packed : inflateRawSync(packed, { maxOutputLength: Math.max(bytes, 1) }));
+    fs.writeFileSync(target, content(member));
   }
 }
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 SENTINEL = b"XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX\n"
 HEAD_BYTES_MAX = 16_384
 BODY_BYTES_MAX = 128 * 1024 * 1024
+UNPACKED_BYTES_MAX = 512 * 1024 * 1024
 RECEIVE_BYTES = 65_536
 BACKLOG = 128
 
@@ -111,17 +112,19 @@ def load(value: Any) -> Function:
 def unpack(code: str) -> tuple[str, str]:
     """Unpack a base64 zip into a directory of its own, put that on the path; (file name, text) of its __main__.py."""
     import base64
-    import binascii
     import io
     import tempfile
     import zipfile
+    import zlib
 
     directory = tempfile.mkdtemp(prefix="function-")
     try:
         with zipfile.ZipFile(io.BytesIO(base64.b64decode(code, validate=True))) as archive:
+            if sum(member.file_size for member in archive.infolist()) > UNPACKED_BYTES_MAX:  # more is never unpacked
+                raise RefusedError(502, f"The function's zip archive unpacks to more than {UNPACKED_BYTES_MAX} bytes.")
             archive.extractall(directory)
-    except (binascii.Error, zipfile.BadZipFile, OSError, RuntimeError) as problem:
-        raise RefusedError(502, f"The function's code is no zip archive that can be read: {problem}") from problem
+    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as problem:
+        raise RefusedError(502, f"The function's code is no zip archive that can be unpacked: {problem}") from problem
     filename = os.path.join(directory, "__main__.py")
     if not os.path.isfile(filename):
         raise RefusedError(502, "The function's zip archive has no __main__.py at its top.")
@@ -353,8 +356,7 @@ def listen() -> socket.socket:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(path)
     else:
-        address = ("0.0.0.0", int(option("--port") or 8080))  # noqa: S104 - alone in its container
-        listener = socket.create_server(address)
+        listener = socket.create_server(("0.0.0.0", int(option("--port") or 8080)))  # noqa: S104 - alone in its container
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # for its connections
     listener.listen(BACKLOG)
     return listener
@@ -362,11 +364,8 @@ def listen() -> socket.socket:
 
 def settle_in() -> None:
     """Started with -S, do what matters of `site`; its .pth files are this machine's affair, and can take long."""
-    for place in (
-        f"{sys.prefix}/lib/python{sys.version[:4].rstrip('.')}/site-packages",
-        "/usr/lib/python3/dist-packages",
-    ):
-        sys.path.extend([place] if os.path.isdir(place) else [])
+    own = f"{sys.prefix}/lib/python{sys.version[:4].rstrip('.')}/site-packages"
+    sys.path.extend(place for place in (own, "/usr/lib/python3/dist-packages") if os.path.isdir(place))
     builtins.exit = builtins.quit = sys.exit
 
 

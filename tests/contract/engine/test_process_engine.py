@@ -14,11 +14,13 @@ import pytest
 
 from invoker.errors import ContainerFault, PlatformFault
 from invoker.io.cgroup import ControlGroup
+from invoker.io.isolation import default_runtimes
 from invoker.io.process_container import start_time
 from invoker.io.process_engine import ProcessEngine, ProcessSettings
 from invoker.ports import Container
-from tests.contract.engine.lab import Deaths, eventually, init, initialised, open_files, result, run, spec
+from tests.contract.engine.lab import LIMIT_S, Deaths, eventually, init, initialised, open_files, result, run, spec
 from tests.contract.engine.process_lab import ProcessLab
+from tests.unit.runtimes.served import zipped
 
 EACH_LOOP = True
 KILLED_INVOKER = 7001
@@ -166,3 +168,15 @@ async def test_children_do_not_outlive_the_main_process(process_lab: ProcessLab)
     os.kill(container.pid, signal.SIGKILL)
     assert (await sleeping).condition == "exited"
     await eventually(lambda: not group.pids(), "its child has ended")
+
+
+@pytest.mark.parametrize("kind", sorted({"python:3", "nodejs:default"} & set(default_runtimes())))
+async def test_an_archive_that_would_fill_the_machines_disk_is_refused(process_lab: ProcessLab, kind: str) -> None:
+    engine = await process_lab.engine()
+    container = await engine.start(spec(process_lab, kind=kind, memory_mb=256), Deaths())
+    bomb = zipped({"__main__.py": "", "index.js": "", "big": "x" * (4 << 20)}, claimed_bytes=200 << 20)
+    value = {"name": "act", "main": "main", "code": bomb, "binary": True, "env": {}}
+    reply = await container.init(json.dumps({"value": value}).encode(), LIMIT_S)
+    assert reply.status == 502
+    assert b"archive unpacks to more than 536870912 bytes." in reply.body
+    assert reply.condition == "running"

@@ -147,10 +147,12 @@ class Served:
         return self.process.wait(LIMIT_S)
 
 
-def zipped(files: dict[str, str]) -> str:
-    """A base64 zip of texts by name."""
+def zipped(files: dict[str, str], *, stored: bool = False, claimed_bytes: int | None = None) -> str:
+    """A base64 zip of texts by name. `claimed_bytes`: what its directory says of each member's size, true or not."""
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED) as archive:
         for name, text in files.items():
             archive.writestr(name, text)
+        for member in archive.infolist() if claimed_bytes is not None else ():
+            member.file_size = claimed_bytes  # written into the directory at the end
     return base64.b64encode(packed.getvalue()).decode()

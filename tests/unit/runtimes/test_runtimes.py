@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -159,6 +160,30 @@ def test_an_archive_that_cannot_be_used(runtime: Served, code: str) -> None:
     assert status == 502
     assert answer["error"]
     runtime.stdout.until_sentinel()
+
+
+BOMB = {"__main__.py": "def main(args): return {}", "index.js": "exports.main = () => ({});", "big": "x" * (4 << 20)}
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        (zipped(BOMB, claimed_bytes=200 * MIB), "unpacks to more than 536870912 bytes"),
+        (zipped(BOMB, claimed_bytes=10), ""),
+        (zipped(BOMB, claimed_bytes=0, stored=True), ""),
+    ],
+    ids=["it says so", "it hides its size", "it hides its size, stored"],
+)
+def test_an_archive_that_would_fill_the_disk(runtime: Served, code: str, why: str) -> None:
+    """The sizes that its directory claims are summed up before anything is written, and no member gets more."""
+    status, answer = runtime.init(code, binary=True)
+    assert status == 502
+    assert "archive" in answer["error"]
+    assert why in answer["error"]
+    runtime.stdout.until_sentinel()
+    written = [path for path in Path(runtime.path).parent.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in written) < MIB
 
 
 def test_requests_out_of_order_are_refused(runtime: Served) -> None:
