@@ -1,8 +1,9 @@
 """◆ Start and drain, in order (contract, section 18).
 
-Start: engine, prewarm, then the listeners, so that nobody is promised what can't be kept. Drain: go on serving until
-the controllers have learnt of it, take nothing new, let what was accepted end, remove all containers, flush what is to
-be kept. A second signal hurries: what is under way is cut off, the containers are removed all the same.
+Start: stores, engine, what guards the containers, prewarm, the listeners, the feed: nobody is promised what can't be
+kept. Drain: go on serving until the controllers have learnt of it, take nothing new, let what was accepted end, remove
+all containers, flush what is to be kept. A second signal hurries: what is under way is cut off, the containers are
+removed all the same. A part that fails for good (`fail`) ends the rest in the same order.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import msgspec
 
@@ -45,8 +47,24 @@ class Listener(msgspec.Struct, frozen=True):
     port: int
 
 
-class Parts(msgspec.Struct, frozen=True):
-    """What there is to start and end. `open` and `close` are for stores and the like, in this order and the reverse."""
+class Feed(Protocol):
+    """Brings work that nobody sends to a listener. `stop` takes nothing more; `finished` waits for what was taken."""
+
+    async def open(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    async def finished(self) -> None: ...
+
+    def abandon(self) -> None: ...
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is to start and end.
+
+    `opens` come before the engine, `guards` after it and before any container: both in order. `closes` come last, in
+    order too, once every container is gone.
+    """
 
     engine: ContainerEngine
     driver: Driver
@@ -57,6 +75,8 @@ class Parts(msgspec.Struct, frozen=True):
     closes: list[Callable[[], Awaitable[None]]]
     decision_log: DecisionLog | None
     drain_delay_s: float
+    guards: list[Callable[[], Awaitable[None]]] = []
+    feed: Feed | None = None
 
 
 class Lifecycle:
@@ -65,6 +85,7 @@ class Lifecycle:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._signals = 0
+        self._failed = False
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
@@ -98,15 +119,25 @@ class Lifecycle:
             log.warning("hurrying: what is under way is cut off")
             self._hurry.set()
 
+    def fail(self, what: str) -> None:
+        """A part has failed for good: drain, and end with an exit code that tells of it."""
+        log.critical("stopping, for a part of the invoker has failed: %s", what)
+        self._failed = True
+        self._stop.set()
+
     async def _start(self) -> None:
         parts = self._parts
         for opens in parts.opens:
             await opens()
         await parts.engine.open()
+        for guard in parts.guards:
+            await guard()
         self._keeper = asyncio.get_running_loop().create_task(self._keep())
         parts.driver.feed(ev.StockChanged(parts.stock))
         for listener in parts.listeners:
             await listener.server.start(listener.host, listener.port)
+        if parts.feed is not None:
+            await parts.feed.open()
 
     async def _drain(self) -> int:
         hurry = asyncio.get_running_loop().create_task(self._hurry.wait())
@@ -120,16 +151,18 @@ class Lifecycle:
             log.error("draining failed: %s", error)
             hurried = True
         failed = await self._end(hurried)
-        return EXIT_FAILED if hurried or failed else EXIT_OK
+        return EXIT_FAILED if hurried or failed or self._failed else EXIT_OK
 
     async def _finish_work(self) -> None:
         """The unhurried part: what was accepted ends by itself."""
         parts = self._parts
         await asyncio.sleep(parts.drain_delay_s)
-        parts.intake.close()
+        self._take_nothing_more()
         for listener in parts.listeners:
             listener.server.stop_accepting()
         await parts.intake.finished()
+        if parts.feed is not None:
+            await parts.feed.finished()
         await parts.driver.drain()
 
     async def _end(self, hurried: bool) -> bool:
@@ -137,10 +170,14 @@ class Lifecycle:
         parts = self._parts
         failed = False
         steps: list[Callable[[], Awaitable[None]]] = []
-        parts.intake.close()
+        self._take_nothing_more()
         if hurried:
             parts.intake.abandon()
-            steps += [parts.intake.finished, parts.driver.abandon]
+            steps += [parts.intake.finished]
+            if parts.feed is not None:
+                parts.feed.abandon()
+                steps += [parts.feed.finished]
+            steps += [parts.driver.abandon]
         grace_s = HURRIED_GRACE_S if hurried else LISTENER_GRACE_S
         steps += [lambda one=listener: one.server.close(grace_s) for listener in parts.listeners]
         steps += [parts.engine.close, *parts.closes]
@@ -156,6 +193,11 @@ class Lifecycle:
         if parts.decision_log is not None:
             await asyncio.to_thread(parts.decision_log.close)
         return failed
+
+    def _take_nothing_more(self) -> None:
+        self._parts.intake.close()
+        if self._parts.feed is not None:
+            self._parts.feed.stop()
 
     async def _keep(self) -> None:
         """Hand the decision log to its thread now and then, and look sometimes whether the pool is sound."""

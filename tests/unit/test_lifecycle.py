@@ -47,6 +47,29 @@ class Watched(FakeEngine):
             raise PlatformFault("something stands")
 
 
+class Brought:
+    """A feed whose one piece of work ends when it is let, or is cut off."""
+
+    def __init__(self, story: list[str]) -> None:
+        self._story = story
+        self.done = asyncio.Event()
+        self.done.set()
+
+    async def open(self) -> None:
+        self._story.append("feed opens")
+
+    def stop(self) -> None:
+        if self._story[-1] != "feed stops":
+            self._story.append("feed stops")
+
+    async def finished(self) -> None:
+        await self.done.wait()
+
+    def abandon(self) -> None:
+        self._story.append("feed is cut off")
+        self.done.set()
+
+
 class Stage:
     """A body with its lifecycle, whose parts note what happens to them."""
 
@@ -57,6 +80,7 @@ class Stage:
         self.body.driver._engine = self.body.engine  # pyright: ignore[reportPrivateUsage] - as made with it
         self.body.store.actions["guest", "act"] = document()
         self.intake = Intake(self.body.runner, KeyRing())
+        self.feed = Brought(self.story)
         router = Router()
         router.add("POST", "/invoke", self.intake.handle)
         self.errors: list[tuple[str, BaseException]] = []
@@ -72,6 +96,8 @@ class Stage:
                 closes=[self._note("cache closes"), self._note("store closes")],
                 decision_log=None,
                 drain_delay_s=drain_delay_s,
+                guards=[self._note("guard opens", fails == "guard")],
+                feed=self.feed,
             )
         )
 
@@ -111,12 +137,12 @@ class Stage:
 
 async def test_the_order_of_start_and_end() -> None:
     async with Stage() as stage:
-        assert stage.story == ["store opens", "engine opens"]
+        assert stage.story == ["store opens", "engine opens", "guard opens", "feed opens"]
         await until(lambda: len(stage.body.engine.containers) == 1)  # the stock
         assert stage.server.port > 0
         stage.lifecycle.stop()
         assert await stage.ended() == EXIT_OK
-        assert stage.story[2:] == ["engine closes", "cache closes", "store closes"]
+        assert stage.story[4:] == ["feed stops", "engine closes", "cache closes", "store closes"]
         assert stage.body.pool.drained
         assert not stage.body.engine.containers
 
@@ -182,13 +208,43 @@ async def test_a_second_signal_cuts_off_what_is_under_way(at: Moment) -> None:
         assert not stage.body.engine.containers
 
 
-@pytest.mark.parametrize("fails", ["opens", "open"])
+@pytest.mark.parametrize("fails", ["opens", "open", "guard"])
 async def test_a_fault_at_the_start_ends_what_had_begun(fails: str) -> None:
     stage = Stage(fails=fails)
     with pytest.raises(PlatformFault):
         await stage.lifecycle.run(lambda: None)
     assert stage.story[-3:] == ["engine closes", "cache closes", "store closes"]
     assert stage.server.port == 0
+    assert "feed opens" not in stage.story
+    assert not stage.body.engine.containers
+
+
+async def test_what_a_feed_brought_is_waited_for() -> None:
+    async with Stage() as stage:
+        stage.feed.done.clear()
+        stage.lifecycle.stop()
+        await until(lambda: "feed stops" in stage.story)
+        assert "engine closes" not in stage.story
+        stage.feed.done.set()
+        assert await stage.ended() == EXIT_OK
+        assert "feed is cut off" not in stage.story
+
+
+async def test_what_a_feed_brought_is_cut_off_by_a_second_signal() -> None:
+    async with Stage() as stage:
+        stage.feed.done.clear()
+        stage.lifecycle.stop()
+        stage.lifecycle.stop()
+        assert await stage.ended() == EXIT_FAILED
+        assert stage.story.index("feed is cut off") < stage.story.index("engine closes")
+
+
+async def test_a_part_that_fails_for_good_ends_all_in_order(caplog: pytest.LogCaptureFixture) -> None:
+    async with Stage() as stage:
+        stage.lifecycle.fail("the feed met a defect")
+        assert await stage.ended() == EXIT_FAILED
+        assert stage.story[4:] == ["feed stops", "engine closes", "cache closes", "store closes"]
+    assert "the feed met a defect" in caplog.text
 
 
 async def test_a_port_that_is_taken_ends_the_start_in_order() -> None:
