@@ -174,6 +174,8 @@ def test_the_pages_labels_are_those_of_the_samples() -> None:
     all_metrics = Metrics()
     all_metrics.kafka_delay.labels("t").observe(1)
     all_metrics.kafka_lag.labels("t").set(1)
+    all_metrics.kafka_trouble.labels("topic").inc()
+    all_metrics.kafka_skipped.labels("old").inc()
     all_metrics.http_refused.labels("400").inc()
     all_metrics.handshakes_failed.labels("timeout").inc()
     all_metrics.access_refused.labels("token").inc()
