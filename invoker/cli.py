@@ -54,11 +54,12 @@ for function, group, summary, more in (
     ),
 ):
     app.command(f"invoker.commands.{function}:{function}", name=function, group=group, help=summary, help_epilogue=more)
-for family, summary in (
-    ("action", "Keep actions: put, get, list, delete."),
-    ("activation", "Read what ran: get, list."),
+for family, group, summary in (
+    ("action", _USE, "Keep actions: put, get, list, delete."),
+    ("activation", _USE, "Read what ran: get, list."),
+    ("couchdb", _SERVE, "Make what the invoker needs to find in CouchDB: init."),
 ):
-    app.command(f"invoker.commands.{family}:app", name=family, group=_USE, help=summary)
+    app.command(f"invoker.commands.{family}:app", name=family, group=group, help=summary)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -36,6 +36,7 @@ __all__ = [
     "likely_slips",
     "load",
     "load_dev",
+    "load_part",
     "page",
 ]
 
@@ -69,6 +70,11 @@ def load(environ: Mapping[str, str]) -> ServeSettings:
 def load_dev(environ: Mapping[str, str], **options: object) -> DevSettings:
     """The settings of `invoker dev`: `options` by field names go before the environment; None means not given."""
     return _load(DevSettings, environ, {name: value for name, value in options.items() if value is not None})
+
+
+def load_part(model: type[Model], environ: Mapping[str, str]) -> Model:
+    """The settings of one neighbour alone, for a command that talks to no other. Raises SettingsError."""
+    return _load(model, environ, {})
 
 
 def likely_slips(model: type[Settings], environ: Mapping[str, str]) -> dict[str, str]:

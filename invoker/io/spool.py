@@ -89,21 +89,13 @@ class Spool:
         self._settings = settings
         self._told = told
         self._directory = Path(settings.directory)
+        self.held_bytes = 0
+        """What is not confirmed yet; may be read from any thread."""
         self._sizes: dict[int, int] = {}  # of each segment, oldest first
         self._head = Position(1, len(MAGIC))
         self._next = 1
         self._writing = -1  # file descriptor of the newest segment, where it is this life's
         self._lock = -1
-
-    @property
-    def held_bytes(self) -> int:
-        """What is not confirmed yet."""
-        return max(0, sum(self._sizes.values()) - (self._head.offset if self._head.segment in self._sizes else 0))
-
-    @property
-    def segments(self) -> int:
-        """How many files there are."""
-        return len(self._sizes)
 
     def open(self) -> None:
         """Make or find the directory, take its lock, and look what a former life has left."""
@@ -131,13 +123,15 @@ class Spool:
             raise PlatformFault(
                 f"{format_size(len(data))} of records are more than the whole spool may hold; raise SPOOL_BYTES"
             )
-        self._make_room(len(data) + len(MAGIC))
         try:
+            self._make_room(len(data) + len(MAGIC))
             self._write(data)
         except OSError as problem:
             raise PlatformFault(
                 f"the spool in {self._directory} can't be written: {problem.strerror}; make room on the disk"
             ) from problem
+        finally:
+            self._count()
 
     def read(self, bytes_max: int) -> Batch:
         """The oldest records, as many as `bytes_max` hold with their frames, at least one where there is any."""
@@ -173,6 +167,8 @@ class Spool:
             raise PlatformFault(
                 f"the spool in {self._directory} can't note what is confirmed: {problem.strerror}"
             ) from problem
+        finally:
+            self._count()
 
     def reject(self, record: bytes, reason: str) -> None:
         """Set a record aside that CouchDB refuses: a line of JSON in rejected.jsonl, the former half of it beside."""
@@ -220,6 +216,11 @@ class Spool:
         self._head = Position(first, len(MAGIC))
         if noted.segment == first:
             self._head = Position(first, min(noted.offset, self._sizes.get(first, noted.offset)))
+        self._count()
+
+    def _count(self) -> None:
+        confirmed = self._head.offset if self._head.segment in self._sizes else 0
+        self.held_bytes = max(0, sum(self._sizes.values()) - confirmed)
 
     def _write(self, data: bytes) -> None:
         if self._writing < 0:
