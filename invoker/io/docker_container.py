@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal
@@ -28,6 +27,7 @@ from invoker.io.docker_attach import OutputStream
 from invoker.io.docker_daemon import Daemon, DockerFault
 from invoker.io.docker_log import ContainerLog
 from invoker.io.engine_base import Observe, RuntimeContainer, Spawn
+from invoker.io.process_state import fate
 from invoker.policy.events import Fault
 from invoker.policy.outcome import Condition, Reply
 
@@ -49,8 +49,6 @@ LAG_RETRY_S = 0.01
 """Pause and unpause are tried this often where the daemon's own state lags (contract, section 12)."""
 
 REMOVAL_STEP_S = 0.05
-SIGKILL_BIT = 1 << 8
-STATUS_BYTES_MAX = 16_384
 KILLED_EXIT_CODE = 137
 
 
@@ -213,7 +211,7 @@ class DockerContainer(RuntimeContainer):
         """None where its group can't be read, or is gone with all it knew."""
         if self._pid == 0:
             return None
-        over = _is_over(_process_status(self._pid))  # before the count, which then is the last one
+        over = fate(self._pid) == "over"  # before the count, which then is the last one
         kills = self._oom_kills()
         if kills is None:
             return None
@@ -256,11 +254,7 @@ class DockerContainer(RuntimeContainer):
 
     def _doomed(self) -> bool:
         """Whether its main process is over, or will be once thawed (a SIGKILL waits); False where it can't be seen."""
-        if self._pid == 0:
-            return False
-        status = _process_status(self._pid)
-        pending = (int(_field(status, mask) or b"0", 16) for mask in (b"SigPnd", b"ShdPnd"))
-        return _is_over(status) or any(mask & SIGKILL_BIT for mask in pending)
+        return self._pid != 0 and fate(self._pid) != "lives"
 
     async def _despite_lag(self, command: Callable[[str], Coroutine[Any, Any, None]], lagging: str) -> None:
         """Give the daemon's command, again while its own state lags behind the truth."""
@@ -277,26 +271,3 @@ class DockerContainer(RuntimeContainer):
         self._log.end()
         asyncio.get_running_loop().call_later(LAST_ANSWER_S, self._client.close)
         self._note_end()
-
-
-def _process_status(pid: int) -> bytes:
-    """/proc/<pid>/status; empty where there is no such process any more. Asked before every thaw, so read plainly."""
-    try:
-        descriptor = os.open(f"/proc/{pid}/status", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        return os.read(descriptor, STATUS_BYTES_MAX)
-    except OSError:  # it ended between the two
-        return b""
-    finally:
-        os.close(descriptor)
-
-
-def _field(status: bytes, name: bytes) -> bytes:
-    """The value after `name:` in /proc/<pid>/status."""
-    return status.partition(b"\n" + name + b":\t")[2].partition(b"\n")[0]
-
-
-def _is_over(status: bytes) -> bool:
-    return _field(status, b"State")[:1] in (b"", b"Z", b"X")

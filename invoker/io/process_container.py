@@ -24,6 +24,7 @@ from invoker.io.cgroup import ControlGroup
 from invoker.io.container_http import RuntimeClient
 from invoker.io.docker_log import ContainerLog
 from invoker.io.engine_base import Observe, RuntimeContainer, Spawn
+from invoker.io.process_state import fate, start_time
 from invoker.policy.events import Fault
 from invoker.policy.outcome import Condition, Reply
 
@@ -37,8 +38,6 @@ PROCESS_FILE = "process"
 """In a container's directory: its main process's id and start time, for whoever has to kill it in another life."""
 
 SOCKET_FILE = "socket"
-
-SIGKILL_BIT = 1 << (signal.SIGKILL - 1)
 
 
 class Output(ContainerLog, asyncio.SubprocessProtocol):
@@ -70,16 +69,6 @@ class Output(ContainerLog, asyncio.SubprocessProtocol):
         """Stop reading. Twice is once."""
         if self.transport is not None:
             self.transport.close()
-
-
-def start_time(pid: int) -> int | None:
-    """When process `pid` was started, in the kernel's ticks since boot; with the id it names a process for good."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    state, *fields = stat.rpartition(")")[2].split()
-    return None if state in "ZX" else int(fields[18])
 
 
 def kill_group(pid: int, number: int) -> None:
@@ -165,14 +154,14 @@ class ProcessContainer(RuntimeContainer):
     async def unpause(self) -> None:
         """Thaw. Raises ContainerFault, with fault `oom` or `exited` where it is found dead."""
         async with self._turn:
-            doomed = self._frozen and self._kill_pending()
+            doomed = self._frozen and fate(self._pid) != "lives"
             begun_s = time.perf_counter()
             try:
                 await self._thaw()
             except PlatformFault as error:
                 raise self._lost(f"can't be thawed: {error}") from error
             self._observe("unpause", time.perf_counter() - begun_s)
-            if doomed:  # a frozen process dies of its SIGKILL when it is thawed
+            if doomed:  # it dies of its SIGKILL now, or is about to
                 await asyncio.wait((self._output.ended,), timeout=DEATH_NOTICE_S)
             if self.ended or self._oom_kills() > self._oom_kills_seen:
                 raise self._lost("died while it was paused")
@@ -242,15 +231,6 @@ class ProcessContainer(RuntimeContainer):
             return self._group.oom_kills()
         except PlatformFault:
             return self._oom_kills_seen
-
-    def _kill_pending(self) -> bool:
-        """Whether a SIGKILL waits for its frozen main process; what waits for a child shows in the next run."""
-        try:
-            status = Path(f"/proc/{self._pid}/status").read_text()
-        except OSError:
-            return False
-        pending = (line.split()[1] for line in status.splitlines() if line.startswith(("SigPnd:", "ShdPnd:")))
-        return any(int(mask, 16) & SIGKILL_BIT for mask in pending)
 
 
 def read_process_file(directory: Path) -> int | None:

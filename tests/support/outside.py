@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from invoker.io import dev_file
-from invoker.io.process_container import start_time
+from invoker.io.process_state import start_time
 from tests.support.node import LIMIT_S, NAMESPACE, PYTHON, Machine, eventually, request
 
 

@@ -15,8 +15,8 @@ import pytest
 from invoker.errors import ContainerFault, PlatformFault
 from invoker.io.cgroup import ControlGroup
 from invoker.io.isolation import default_runtimes
-from invoker.io.process_container import start_time
 from invoker.io.process_engine import ProcessEngine, ProcessSettings
+from invoker.io.process_state import start_time
 from invoker.ports import Container
 from tests.contract.engine.lab import LIMIT_S, Deaths, eventually, init, initialised, open_files, result, run, spec
 from tests.contract.engine.process_lab import ProcessLab

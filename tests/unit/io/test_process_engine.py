@@ -18,8 +18,9 @@ import pytest
 from invoker.errors import PlatformFault, StartFailed
 from invoker.io.engine_base import Observe, unobserved
 from invoker.io.isolation import Runtime, default_runtimes
-from invoker.io.process_container import PROCESS_FILE, start_time
+from invoker.io.process_container import PROCESS_FILE
 from invoker.io.process_engine import ProcessEngine, ProcessSettings
+from invoker.io.process_state import start_time
 from invoker.policy.types import ContainerId
 from invoker.ports import ContainerSpec
 
@@ -194,13 +195,6 @@ async def test_instances_share_a_directory(make: Make) -> None:
     assert first.address != second.address
     await one.close()
     assert await second.condition() == "running"
-
-
-def test_start_time_names_a_process_for_good() -> None:
-    assert start_time(os.getpid()) is not None
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        pid = process.pid
-    assert start_time(pid) is None
 
 
 async def test_what_takes_time_is_told(make: Make) -> None:
