@@ -1,8 +1,9 @@
 """◆ A CouchDB for tests: an existing one, the official image, or a stand-in built on the spot.
 
-For a conftest.py: `from tests.support.couch_server import *`. `INVOKER_TEST_COUCHDB_URL` (credentials included) points the
-tests at an existing server. Otherwise `couchdb:3` runs in a container; where no registry serves it, `pouchdb-server` on
-Debian does, which answers all calls that the invoker makes. Where it differs from CouchDB is listed here and nowhere else
+For a conftest.py: `from tests.support.couch_server import *`. `INVOKER_TEST_COUCHDB_URL` (credentials included) points
+the tests at an existing server. Otherwise `couchdb:3` runs in a container; where no registry serves it,
+`pouchdb-server` on Debian does, which answers all calls that the invoker makes. Where it differs is listed here and
+nowhere else
 (`DIFFERENCES`), and each difference is asserted by a test, so that none can spread unnoticed.
 
 Containers bear the label of this run's process: what a killed run leaves is removed by the next one.
@@ -47,12 +48,12 @@ INSTALL_TIMEOUT_S = 600
 POLL_S = 0.1
 
 DIFFERENCES = {
-    "malformed revision": "GET with a rev that is none: 404, where CouchDB says 400",
-    "entity tag": "ETag is a hash of the answer, where CouchDB's is the document's revision",
-    "content type": "JSON is text/plain unless the request accepts application/json; CouchDB's is too, but for bodies of POST",
-    "written numbers": "numbers are JavaScript's: 1.0 comes back as 1, and digits beyond 2^53 are lost; CouchDB keeps them",
-    "document size": "a document of any size is taken; CouchDB refuses more than max_document_size (8 MB) with 413",
+    "malformed revision": "GET with a rev that is none: 404; CouchDB says 400",
+    "entity tag": "ETag is a hash of the answer; CouchDB's is the document's revision",
+    "written numbers": "1.0 comes back as 1, and digits beyond 2^53 are lost; CouchDB keeps a number as it was written",
+    "document size": "one of any size is taken; CouchDB refuses more than max_document_size (8 MB) with 413",
     "half a surrogate pair": "is stored; CouchDB refuses the whole body with 400",
+    "id in the body": "wins over the one in the path of a PUT; CouchDB takes the path's",
 }
 """What the stand-in does otherwise than CouchDB. tests/integration/couchdb/test_stand_in.py shows each."""
 
