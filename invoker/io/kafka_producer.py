@@ -54,6 +54,8 @@ class KafkaProducer:
         """As AckSink. Raises AnswerTooLarge, or PlatformFault where the topic can't be written to, or is not there for
         `absent_topic_s` though the brokers are."""
         topic = TOPIC_PREFIX + controller
+        if len(completion) > self._settings.answer_limit_bytes:  # no need to ask anybody
+            raise AnswerTooLarge(f"{len(completion)} bytes are too many for topic {topic}")
         backoff = Backoff(self._settings.backoff_min_s, self._settings.backoff_max_s)
         absent_since_s: float | None = None
         while not self._closed:

@@ -106,7 +106,8 @@ class Broker:
 
     def add_scram_user(self) -> None:
         """Make USER known to SCRAM, for as long as the broker keeps its data."""
-        _docker("exec", self._name, "/opt/kafka/bin/kafka-configs.sh", *_scram_user(self.ports.plain))
+        for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):  # one at a time is all that the broker takes
+            _docker("exec", self._name, "/opt/kafka/bin/kafka-configs.sh", *_scram_user(self.ports.plain, mechanism))
 
     def remove(self) -> None:
         _docker("rm", "--force", "--volumes", self._name)
@@ -182,9 +183,7 @@ def environment(ports: Ports) -> dict[str, str]:
         "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
         "KAFKA_LISTENERS": ",".join(f"{door}://:{port}" for door, port in doors.items()) + ",CONTROLLER://:9093",
         "KAFKA_ADVERTISED_LISTENERS": ",".join(f"{door}://{host}:{port}" for door, port in doors.items()),
-        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": (
-            "PLAIN:PLAINTEXT,TLS:SSL,MTLS:SSL,SASL:SASL_SSL,CONTROLLER:PLAINTEXT"
-        ),
+        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": ("PLAIN:PLAINTEXT,TLS:SSL,MTLS:SSL,SASL:SASL_SSL,CONTROLLER:PLAINTEXT"),
         "KAFKA_INTER_BROKER_LISTENER_NAME": "PLAIN",
         "KAFKA_SSL_KEYSTORE_TYPE": "PEM",
         "KAFKA_SSL_KEYSTORE_LOCATION": "/etc/kafka/secrets/broker.pem",
@@ -252,10 +251,9 @@ def _build(tag: str, base: str) -> None:
         _docker(*build, timeout_s=BUILD_TIMEOUT_S)
 
 
-def _scram_user(port: int) -> list[str]:
-    secret = f"SCRAM-SHA-256=[iterations=4096,password={PASSWORD}],SCRAM-SHA-512=[iterations=4096,password={PASSWORD}]"
+def _scram_user(port: int, mechanism: str) -> list[str]:
     where = ["--bootstrap-server", f"localhost:{port}", "--alter", "--entity-type", "users", "--entity-name", USER]
-    return [*where, "--add-config", secret]
+    return [*where, "--add-config", f"{mechanism}=[iterations=4096,password={PASSWORD}]"]
 
 
 def _remove_leftovers() -> None:
@@ -265,7 +263,10 @@ def _remove_leftovers() -> None:
         name, process = line.split()
         if not Path(f"/proc/{process}").exists():
             subprocess.run(
-                ["docker", "rm", "--force", "--volumes", name], capture_output=True, timeout=COMMAND_TIMEOUT_S, check=False
+                ["docker", "rm", "--force", "--volumes", name],
+                capture_output=True,
+                timeout=COMMAND_TIMEOUT_S,
+                check=False,
             )
 
 

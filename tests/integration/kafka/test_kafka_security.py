@@ -1,0 +1,71 @@
+"""How a real broker lets the invoker in: TLS by the server's name, client certificates. On both loops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from invoker.errors import PlatformFault, SettingsError
+from invoker.io.kafka_consumer import KafkaConsumer
+from invoker.io.kafka_link import tls_context
+from invoker.io.kafka_producer import KafkaProducer
+from invoker.io.kafka_settings import KafkaSettings
+from tests.support.kafka_certificates import SERVER_NAME, Certificates
+from tests.support.kafka_peers import controller, secured
+from tests.support.kafka_server import Broker
+
+pytestmark = pytest.mark.docker
+EACH_LOOP = True
+
+
+async def check(settings: KafkaSettings) -> str:
+    return await KafkaConsumer(settings).check()
+
+
+@pytest.mark.contract("2", "5")
+async def test_the_default_is_tls_with_the_servers_name(kafka: Broker, kafka_certificates: Certificates) -> None:
+    assert KafkaSettings(hosts=("k:1",)).tls_server_name == SERVER_NAME
+    settings = secured(kafka.ports.tls, kafka_certificates)
+    assert "reachable" in await check(settings)
+    async with controller(kafka.bootstrap, settings) as peer:
+        producer = KafkaProducer(settings)
+        await producer.send(peer.name, b'{"response":"ab"}')
+        await producer.close()
+        await peer.until_answered("ab")
+
+
+@pytest.mark.parametrize("name", ["kafka.elsewhere", ""])
+async def test_another_name_is_not_let_pass(kafka: Broker, kafka_certificates: Certificates, name: str) -> None:
+    with pytest.raises(PlatformFault, match="KAFKA_TLS_SERVER_NAME"):
+        await check(secured(kafka.ports.tls, kafka_certificates, tls_server_name=name))
+
+
+async def test_an_authority_that_nobody_trusts_is_not_let_pass(kafka: Broker, kafka_certificates: Certificates) -> None:
+    for authority in (kafka_certificates.stranger, None):
+        with pytest.raises(PlatformFault, match="failed"):
+            await check(secured(kafka.ports.tls, kafka_certificates, authority=authority))
+
+
+async def test_a_broker_that_wants_a_certificate_gets_one(kafka: Broker, kafka_certificates: Certificates) -> None:
+    pair = {
+        "client_certificate": kafka_certificates.client_certificate,
+        "client_key": kafka_certificates.client_key,
+    }
+    assert "reachable" in await check(secured(kafka.ports.mtls, kafka_certificates, **pair))
+    with pytest.raises(PlatformFault, match="failed"):
+        await check(secured(kafka.ports.mtls, kafka_certificates))
+
+
+def test_a_bad_file_is_told_with_its_setting(tmp_path: Path) -> None:
+    junk = tmp_path / "junk.pem"
+    junk.write_text("no certificate")
+    for fields, named in (
+        ({"authority": tmp_path / "none.pem"}, "CLUSTER_CA_FILE"),
+        ({"authority": junk}, "CLUSTER_CA_FILE"),
+        ({"client_certificate": junk, "client_key": junk}, "KAFKA_CLIENT_CERT_FILE"),
+    ):
+        given: dict[str, Any] = {"hosts": ("k:1",)} | fields
+        with pytest.raises(SettingsError, match=named):
+            tls_context(KafkaSettings(**given))
