@@ -60,6 +60,25 @@ MALFORMED = {
     "a negative length": head(b"Content-Length: -4") + b"abcd",
     "a hexadecimal length": head(b"Content-Length: 0x4") + b"abcd",
     "a length beyond 64 bits": head(b"Content-Length: 99999999999999999999999"),
+    "a length with a space in it": head(b"Content-Length: 4 4") + b"abcd",
+    "a length with a space before the colon": head(b"Content-Length : 4") + b"abcd",
+    "a length ended by NUL": head(b"Content-Length: 4\0") + b"abcd",
+    "a length with an underscore": head(b"Content-Length: 1_0") + b"abcd",
+    "a length in other digits": head("Content-Length: \u0664".encode()) + b"abcd",
+    "a fraction of a length": head(b"Content-Length: 4.0") + b"abcd",
+    "a folded length": head(b"Content-Length:", b" 4") + b"abcd",
+    "a folded coding": head(b"Transfer-Encoding:", b" chunked") + b"0\r\n\r\n",
+    "a coding folded after its value": head(b"Transfer-Encoding: chunked", b" , identity") + b"0\r\n\r\n",
+    "chunked, identity": head(b"Transfer-Encoding: chunked, identity") + b"0\r\n\r\n",
+    "a coding ended by NUL": head(b"Transfer-Encoding: chunked\0") + b"0\r\n\r\n",
+    "a coding behind a vertical tab": head(b"Transfer-Encoding: \x0bchunked") + b"0\r\n\r\n",
+    "a coding and a space before the colon": head(b"Transfer-Encoding : chunked") + b"0\r\n\r\n",
+    "NUL in a name": head(b"X\0Y: a"),
+    "NUL in the path": head(first=b"GET /a\0b HTTP/1.1"),
+    "a bare line feed before a length": head(b"X: a\nContent-Length: 4") + b"abcd",
+    "a length and an empty coding": head(b"Content-Length: 4", b"Transfer-Encoding:") + b"abcd",
+    "chunked, chunked": head(b"Transfer-Encoding: chunked, chunked") + b"0\r\n\r\n",
+    "two codings": head(b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked") + b"0\r\n\r\n",
     "an empty length": head(b"Content-Length:"),
     "an obsolete fold": head(b"X: a", b" b"),
     "a fold before the value": head(b"X:", b"\tb"),
@@ -93,6 +112,7 @@ MALFORMED = {
 }
 
 
+@pytest.mark.contract("4")
 @pytest.mark.parametrize("name", MALFORMED)
 async def test_what_two_parsers_might_read_differently_is_refused(name: str) -> None:
     handler = Counter()
@@ -106,6 +126,7 @@ async def test_what_two_parsers_might_read_differently_is_refused(name: str) -> 
     [
         (head(b"Transfer-Encoding: gzip, chunked") + b"0\r\n\r\n", 501),
         (head(b"Transfer-Encoding: xchunked"), 501),
+        (head(b'Transfer-Encoding: "chunked"') + b"0\r\n\r\n", 501),
         (head(b"Connection: Upgrade", b"Upgrade: h2c", b"Content-Length: 2") + b"{}", 501),
         (head(b"Expect: a-miracle", b"Content-Length: 2") + b"{}", 417),
         (head(first=b"GET /ping HTTP/2.0"), 505),
@@ -194,6 +215,7 @@ async def test_a_small_head_before_a_large_body_in_one_read_is_within_the_limit(
         assert [(await peer.answer()).status for _ in range(2)] == [200, 200]
 
 
+@pytest.mark.contract("4")
 @pytest.mark.parametrize("trickle", [False, True])
 async def test_a_slow_head_is_cut_off(trickle: bool) -> None:
     """Slow loris: each byte comes in time, the head never does."""
