@@ -160,6 +160,8 @@ class HelperPrograms:
 
     async def _remove_all(self) -> None:
         for helper in await self._daemon.labelled(self._settings.labels):
+            if helper.paused:
+                await self._daemon.unpause(helper.id)
             await self._daemon.remove(helper.id)
 
 
