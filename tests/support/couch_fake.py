@@ -20,6 +20,8 @@ from aiohttp import web
 USER, PASSWORD = "admin", "correct horse"
 AUTHORIZED = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
+LIMIT_S, POLL_S = 20.0, 0.001
+
 Fault = Callable[[web.Request], web.StreamResponse]
 
 
@@ -204,6 +206,15 @@ class Standing:
         for due_ns, over in list(self._timers):
             if due_ns <= self.now_ns:
                 over.set()
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Wait until it holds."""
+    async with asyncio.timeout(LIMIT_S):
+        while True:
+            if holds():
+                return
+            await asyncio.sleep(POLL_S)
 
 
 def _json(code: int, body: Any) -> web.Response:
