@@ -66,9 +66,9 @@ class Node:
 
 
 @asynccontextmanager
-async def node(settings: KafkaSettings, **delivery: Any) -> AsyncGenerator[Node]:
-    """Reads from the moment it is entered."""
-    async with Body(instance=settings.instance) as body:
+async def node(settings: KafkaSettings, given: Body | None = None, **delivery: Any) -> AsyncGenerator[Node]:
+    """Reads from the moment it is entered; with containers in memory where no body is given."""
+    async with given or Body(instance=settings.instance) as body:
         body.store.actions["guest", "act"] = document()
         troubles: list[str] = []
         consumer = KafkaConsumer(settings, lambda: troubles.append("topic"))
@@ -120,11 +120,13 @@ class Controller:
             for answer in self.answers
         }
 
-    async def send(self, activation: str | None = None, content: Any = None, **how: Any) -> str:
+    async def send(
+        self, activation: str | None = None, content: Any = None, *, without_content: bool = False, **how: Any
+    ) -> str:
         """One activation; its id."""
         activation = activation or uuid.uuid4().hex
         how.setdefault("rootControllerIndex", {"asString": self.name})
-        text = message("act", {} if content is None else content, activation=activation, **how)
+        text = message("act", None if without_content else content or {}, activation=activation, **how)
         await self.producer.send_and_wait(self.invoker, text)
         return activation
 

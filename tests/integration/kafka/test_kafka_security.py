@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-from invoker.errors import PlatformFault, SettingsError
+from invoker.errors import PlatformFault
 from invoker.io.kafka_consumer import KafkaConsumer
-from invoker.io.kafka_link import tls_context
 from invoker.io.kafka_producer import KafkaProducer
 from invoker.io.kafka_settings import KafkaSettings
 from tests.support.kafka_certificates import SERVER_NAME, Certificates
@@ -56,16 +52,3 @@ async def test_a_broker_that_wants_a_certificate_gets_one(kafka: Broker, kafka_c
     assert "reachable" in await check(secured(kafka.ports.mtls, kafka_certificates, **pair))
     with pytest.raises(PlatformFault, match="failed"):
         await check(secured(kafka.ports.mtls, kafka_certificates))
-
-
-def test_a_bad_file_is_told_with_its_setting(tmp_path: Path) -> None:
-    junk = tmp_path / "junk.pem"
-    junk.write_text("no certificate")
-    for fields, named in (
-        ({"authority": tmp_path / "none.pem"}, "CLUSTER_CA_FILE"),
-        ({"authority": junk}, "CLUSTER_CA_FILE"),
-        ({"client_certificate": junk, "client_key": junk}, "KAFKA_CLIENT_CERT_FILE"),
-    ):
-        given: dict[str, Any] = {"hosts": ("k:1",)} | fields
-        with pytest.raises(SettingsError, match=named):
-            tls_context(KafkaSettings(**given))
