@@ -10,7 +10,6 @@ import sys
 from invoker.app.common import MIB, Instead, run
 from invoker.app.dev import Dev
 from invoker.config import DevSettings, ServeSettings
-from invoker.errors import SettingsError
 from invoker.io import dev_file
 from invoker.io import logging as invoker_logging
 
@@ -19,10 +18,13 @@ __all__ = ["MIB", "Dev", "Instead", "run", "run_dev", "run_serve"]
 
 def run_serve(settings: ServeSettings) -> int:
     """Serve as a node of a cluster. Returns the exit code."""
-    raise SettingsError(
-        f"the settings are right, but this version can't reach CouchDB ({settings.couch_url}) and Kafka yet, so it "
-        "can't be a node of a cluster. `invoker dev --engine docker` serves the same containers with an embedded store"
-    )
+    from invoker.app.serve import Serve  # its neighbours' libraries are only wanted here
+
+    logs = invoker_logging.setup(settings.log_level, settings.log_format, sys.stdout)
+    try:
+        return run(Serve(settings, logs).serve())
+    finally:
+        logs.close()
 
 
 def run_dev(settings: DevSettings) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from invoker.config import DevSettings, EngineSettings, NetworkSettings, PolicySettings, ServeSettings
+from invoker.io.docker_settings import DockerSettings
 from invoker.io.http_server import Exchange, Request
 from invoker.io.metrics import Metrics
 from invoker.policy import PolicySet, policyset
@@ -97,33 +98,25 @@ def stock(manifest: RuntimesManifest) -> tuple[ev.StemCells, ...]:
     )
 
 
-def docker_engine(
-    settings: DevSettings | ServeSettings, owner: str, instance: int, observe: Callable[[str, float], None]
-) -> ContainerEngine:
-    """The Docker engine of these settings; its libraries are only loaded where it is wanted."""
-    from invoker.io.docker_engine import DockerEngine
-    from invoker.io.docker_settings import DockerSettings
-
+def docker_settings(settings: DevSettings | ServeSettings, owner: str, instance: int) -> DockerSettings:
+    """How containers are made in Docker, by these settings."""
     engine: EngineSettings = settings
     network: NetworkSettings = settings
     subnet, addresses = network.containers_subnet, network.addresses
-    return DockerEngine(
-        DockerSettings(
-            network=network.containers_network,
-            subnet=str(subnet),
-            bridge=network.containers_bridge_name,
-            socket=str(engine.docker_socket),
-            address_first=int(addresses.first) - int(subnet.network_address),
-            address_last=int(addresses.last) - int(subnet.network_address),
-            oci_runtime=engine.oci_runtime,
-            resolver_file=text(engine.resolver_file),
-            dns_servers=tuple(str(server) for server in network.containers_dns_servers),
-            api_host=network.containers_api_host,
-            owner=owner,
-            instance=instance,
-            creates_at_a_time=settings.creates_at_a_time,
-        ),
-        observe=observe,
+    return DockerSettings(
+        network=network.containers_network,
+        subnet=str(subnet),
+        bridge=network.containers_bridge_name,
+        socket=str(engine.docker_socket),
+        address_first=int(addresses.first) - int(subnet.network_address),
+        address_last=int(addresses.last) - int(subnet.network_address),
+        oci_runtime=engine.oci_runtime,
+        resolver_file=text(engine.resolver_file),
+        dns_servers=tuple(str(server) for server in network.containers_dns_servers),
+        api_host=network.containers_api_host,
+        owner=owner,
+        instance=instance,
+        creates_at_a_time=settings.creates_at_a_time,
     )
 
 

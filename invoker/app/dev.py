@@ -9,7 +9,7 @@ from invoker.app.common import (
     ACTIONS_CACHED,
     MIB,
     Instead,
-    docker_engine,
+    docker_settings,
     observer,
     policies,
     pong,
@@ -121,7 +121,9 @@ class Dev:
         settings = self._settings
         if settings.engine == "docker":
             owner = f"functions-invoker-dev-{settings.data_dir.resolve()}"
-            return docker_engine(settings, owner, 0, self._observe)
+            from invoker.io.docker_engine import DockerEngine  # its libraries are only wanted here
+
+            return DockerEngine(docker_settings(settings, owner, 0), observe=self._observe)
         directory = settings.data_dir / "containers"
         return ProcessEngine(
             ProcessSettings(directory=directory, api_host=settings.containers_api_host), observe=self._observe

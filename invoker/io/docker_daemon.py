@@ -136,6 +136,17 @@ class Daemon:
         if connector is not None:
             await connector.close()
 
+    async def has_image(self, image: str) -> bool:
+        """Whether the image is on the node."""
+        async with self._command("image inspect", image):
+            try:
+                await self._api.images.inspect(image)
+            except aiodocker.DockerError as error:
+                if error.status == 404:
+                    return False
+                raise
+        return True
+
     async def network(self, name: str) -> NetworkFacts | None:
         """The network called `name`; None where there is none."""
         async with self._command("network inspect", name):

@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Iterable
 
 from invoker.errors import PlatformFault
 from invoker.io.cgroup import ControlGroup
-from invoker.io.docker_daemon import Daemon, DaemonFacts, DockerFault, NetworkFacts, Orphan
+from invoker.io.docker_daemon import Daemon, DaemonFacts, DockerFault, NetworkFacts, Orphan, socket_path
 from invoker.io.docker_settings import OWNER_LABEL, DockerSettings
 
 log = logging.getLogger(__name__)
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 BRIDGE_OPTION = "com.docker.network.bridge.name"
 ICC_OPTION = "com.docker.network.bridge.enable_icc"
 REMOVALS_AT_A_TIME = 10
+CHECK_LIMIT_S = 10.0
 
 
 def check_runtime(facts: DaemonFacts, settings: DockerSettings, socket: str) -> None:
@@ -47,6 +49,37 @@ async def prepare_network(daemon: Daemon, settings: DockerSettings) -> NetworkFa
         network = await daemon.network(settings.network)
     if network is None:
         raise PlatformFault(f"Docker network {settings.network} was made and is not there; see the daemon's log")
+    _fits(network, settings)
+    return network
+
+
+async def check(settings: DockerSettings, images: Iterable[str]) -> str:
+    """What the daemon is and whether it has all that containers of these `images` need; nothing is made or removed.
+
+    Raises PlatformFault, which names what is wrong, all missing images together.
+    """
+    daemon = Daemon(settings.socket or socket_path(), api_version=settings.api_version, limit_s=CHECK_LIMIT_S)
+    try:
+        facts = await daemon.open()
+        check_runtime(facts, settings, daemon.socket)
+        network = await daemon.network(settings.network)
+        if network is not None:
+            _fits(network, settings)
+        wanted = sorted(set(images))
+        missing = [image for image in wanted if not await daemon.has_image(image)]
+    finally:
+        await daemon.close()
+    if missing:
+        raise PlatformFault(f"images are not on the node: {', '.join(missing)}; `docker pull` or build them")
+    to_make = "" if network is not None else f", network {settings.network} will be made"
+    return (
+        f"reachable, version {facts.version}, API {facts.api_version}, OCI runtime {settings.oci_runtime}, "
+        f"{len(wanted)} images{to_make}"
+    )
+
+
+def _fits(network: NetworkFacts, settings: DockerSettings) -> None:
+    """Raises PlatformFault where a network that stands is not as the settings say."""
     found = {
         "driver": (network.driver, "bridge"),
         "subnet (CONTAINERS_SUBNET)": (network.subnet, settings.subnet),
@@ -64,7 +97,6 @@ async def prepare_network(daemon: Daemon, settings: DockerSettings) -> NetworkFa
             f"Docker network {settings.network} stands, but does not fit: {'; '.join(wrong)}. Change the settings, or "
             f"remove it (`docker network rm {settings.network}`), and it is made anew"
         )
-    return network
 
 
 async def remove_orphans(daemon: Daemon, settings: DockerSettings) -> int:
