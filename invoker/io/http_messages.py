@@ -134,17 +134,25 @@ class Request:
 class Heads:
     """Response heads up to the framing fields, kept for the second that their Date field names."""
 
-    __slots__ = ("_by_kind", "_second")
+    __slots__ = ("_by_kind", "_promise", "_second")
 
     def __init__(self) -> None:
         self._second = 0
         self._by_kind: dict[tuple[int, str], bytes] = {}
+        self._promise = b""
+
+    def promise(self) -> bytes:
+        """The whole head that acknowledges an activation message: 200, JSON, in chunks, the connection kept."""
+        if int(time.time()) != self._second or not self._promise:
+            self._promise = self.get(200, JSON) + b"Transfer-Encoding: chunked\r\n\r\n"
+        return self._promise
 
     def get(self, status: int, content_type: str) -> bytes:
         """Status line, Content-Type and Date, without the empty line."""
         second = int(time.time())
         if second != self._second:
             self._second = second
+            self._promise = b""
             self._by_kind.clear()
         head = self._by_kind.get((status, content_type))
         if head is None:
@@ -195,10 +203,15 @@ class Exchange:
             raise RuntimeError("begin: the head was sent already")
         self._begun = True
         connection = self._connection
-        head = connection.shared.heads.get(status, content_type)
+        heads = connection.shared.heads
+        closes = self._closes()
+        if status == 200 and content_type == JSON and not closes:  # the hot path; in HTTP/1.0 it always closes
+            connection.write(heads.promise())
+            return
+        head = heads.get(status, content_type)
         if self._http10:  # no chunks there: the end of the connection is the end of the body
             connection.write(head + b"Connection: close\r\n\r\n")
-        elif self._closes():
+        elif closes:
             connection.write(head + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n")
         else:
             connection.write(head + b"Transfer-Encoding: chunked\r\n\r\n")
