@@ -130,6 +130,33 @@ async def test_a_removal_that_fails_leaves_it_standing_and_may_be_tried_again() 
     await engine.close()
 
 
+async def test_a_removal_that_failed_when_its_asker_had_gone_is_tried_anew() -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+    seen: list[Moment] = []
+
+    async def fails_once(moment: Moment, _: ContainerSpec) -> None:
+        seen.append(moment)
+        if moment == "remove" and seen.count("remove") == 1:
+            asked.set()
+            await go_on.wait()
+            raise ContainerFault("stuck")
+
+    engine = await opened(gate=fails_once)
+    container = await engine.start(spec(), nobody)
+    gone, waits = (asyncio.create_task(container.remove()) for _ in range(2))
+    await asked.wait()
+    gone.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    with pytest.raises(ContainerFault, match="stuck"):
+        await waits  # it shared the one that failed
+    await container.remove()
+    assert engine.containers == {}
+    assert seen.count("remove") == 2
+    await engine.close()
+
+
 async def test_a_scripted_answer_is_given_as_it_is() -> None:
     async def odd(_: FakeContainer, path: Path, body: bytes) -> Reply:
         return Reply(503 if path == "/init" else 200, body)
