@@ -19,7 +19,7 @@ import aiohttp
 
 from invoker.errors import PlatformFault
 from invoker.io.couch_blocked import DESIGN, VIEW
-from invoker.io.couch_client import trust
+from invoker.io.couch_client import authorization, trust
 from invoker.io.couch_settings import CouchDbSettings
 
 COMMAND = "invoker couchdb init"
@@ -66,7 +66,7 @@ async def examine(settings: CouchDbSettings) -> Examined:
         version = str((await server.info()).get("version", "unknown"))
         missing = [f"database {name}" for name in _databases(settings) if await _database(server, name) is None]
         subjects = await _database(server, settings.subjects_database)
-        if subjects is None or VIEW not in _views(await subjects.design_doc(DESIGN, exists_ok=True)):
+        if subjects is None or not await _answers(subjects):
             missing.append(f"view {DESIGN}/{VIEW} in {settings.subjects_database}")
         return Examined(version, missing)
 
@@ -117,6 +117,15 @@ async def _database(server: aiocouch.CouchDB, name: str) -> aiocouch.Database | 
         return None
 
 
+async def _answers(subjects: aiocouch.Database) -> bool:
+    """Whether the view can be read: what the invoker will do, however the view came there."""
+    try:
+        await subjects.view(DESIGN, VIEW).get(reduce=False, limit=0)
+    except aiocouch.NotFoundError:
+        return False
+    return True
+
+
 def _views(design: aiocouch.Document) -> dict[str, Any]:
     return design.get("views") or {}
 
@@ -127,14 +136,14 @@ async def _server(settings: CouchDbSettings) -> AsyncGenerator[aiocouch.CouchDB]
     context = await asyncio.to_thread(trust, settings)
     server = aiocouch.CouchDB(
         settings.url,
-        user=settings.username,
-        password=settings.password,
         timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT_S, sock_connect=settings.connect_timeout_s),
         connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, ssl=True if context is None else context),
         cookie_jar=aiohttp.DummyCookieJar(),
     )
-    # aiocouch takes no headers, and a server that isn't asked for JSON may call its JSON plain text
-    server._server._http_session.headers["Accept"] = "application/json"  # pyright: ignore[reportPrivateUsage]
+    # aiocouch takes no headers; its transport deprecates its way to log in, and a server that isn't asked for JSON may
+    # call its JSON plain text
+    headers = server._server._http_session.headers  # pyright: ignore[reportPrivateUsage]
+    headers.update({"Authorization": authorization(settings), "Accept": "application/json"})
     try:
         yield server
     except PermissionError as problem:  # aiocouch's, of 401 and 403

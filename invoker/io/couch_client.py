@@ -80,9 +80,8 @@ class CouchClient:
         self._ssl: ssl.SSLContext | None = None
         self._current: _Generation | None = None
         self._closed = asyncio.Event()
-        token = base64.b64encode(f"{settings.username}:{settings.password}".encode()).decode()
         self._headers = {
-            "Authorization": f"Basic {token}",
+            "Authorization": authorization(settings),
             "Accept": "application/json, */*",
             "Accept-Encoding": "identity",
             "User-Agent": "functions-invoker",
@@ -202,6 +201,11 @@ def trust(settings: CouchDbSettings) -> ssl.SSLContext | None:
                 "CLUSTER_CA_FILE (empty: the system's authorities alone)"
             ) from problem
     return context
+
+
+def authorization(settings: CouchDbSettings) -> str:
+    """The header of that name; a secret."""
+    return "Basic " + base64.b64encode(f"{settings.username}:{settings.password}".encode()).decode()
 
 
 def segment(text: str) -> str:

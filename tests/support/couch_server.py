@@ -68,12 +68,16 @@ class CouchServer(NamedTuple):
     password: str
     stand_in: bool
 
+    @property
+    def authorization(self) -> str:
+        """The header of that name."""
+        return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+
     def call(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Any:
         """One call; the answer's JSON. `body` is sent as JSON, or as it is where it is bytes. Raises HTTPError."""
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}/{path}", data, method=method)
-        token = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
-        request.add_header("Authorization", f"Basic {token}")
+        request.add_header("Authorization", self.authorization)
         request.add_header("Accept", "application/json")
         if data is not None:
             request.add_header("Content-Type", content_type)

@@ -30,6 +30,7 @@ def prepare(
     code: bytes,
     *,
     kind: str = "python:3",
+    main: str | None = None,
     attachment: str = "a1-b2",
     **given: Any,
 ) -> Prepared:
@@ -51,7 +52,7 @@ def prepare(
         "name": name,
         "version": "0.0.1",
         "publish": False,
-        "exec": {"kind": kind, "code": value, "binary": binary},
+        "exec": {"kind": kind, "code": value, "binary": binary} | ({"main": main} if main else {}),
         "limits": {"timeout": 60_000, "memory": 256, "logs": 256},
         "annotations": [],
         "parameters": [],
