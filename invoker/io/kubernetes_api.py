@@ -193,6 +193,8 @@ def _ours(what: str, limit_s: float, silence_s: float | None) -> Generator[None]
         raise ApiFault(
             f"{what}: its certificate is not of the cluster's authority ({error.certificate_error}); see ca.crt"
         ) from error
+    except aiohttp.ClientPayloadError as error:
+        raise ApiFault(f"{what}: the connection broke off in the middle of an answer") from error
     except (aiohttp.ClientError, OSError) as error:
         raise ApiFault(f"{what}: {error or type(error).__name__}") from error
 

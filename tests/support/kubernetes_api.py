@@ -3,19 +3,25 @@
 It behaves as a client may rely on: versions grow with every change, a watch tells every change after the version it
 names, a version that was forgotten is answered with 410, a list's pages are of one version. `script` puts faults in
 front of the next requests of one kind to one path; each is used once.
+
+    python -m tests.support.kubernetes_api PORT CERTIFICATE KEY VERSION
+
+serves over TLS from a process of its own, beginning after VERSION; each line on its standard input is an order,
+`["put", path, name, body]` or `["delete", path, name]`, answered by a line when done. It ends with its input.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import ssl
+import sys
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from ssl import SSLContext
 from typing import Any, Literal, NamedTuple
 
 from aiohttp import web
@@ -85,12 +91,12 @@ class _Kind:
 class FakeApiServer:
     """Opened by `serving`. `tokens`: those that are taken; empty: any."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: int = 100) -> None:
         self.url = ""
         self.tokens: set[str] = set()
         self.asked: list[Asked] = []
         self.pages_expire = False
-        self._version = 100
+        self._version = version
         self._kinds: dict[str, _Kind] = defaultdict(_Kind)
         self._faults: dict[tuple[str, str], deque[Fault]] = defaultdict(deque)
         self._pages: dict[str, tuple[str, list[Object]]] = {}
@@ -244,7 +250,9 @@ class FakeApiServer:
                     await response.write(b'{"type":"ADDED","object":{"metadata":{"name":"ha')
                     _break_off(request)
                 case _:
-                    await self._send(response, path, after, parameters, None)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(float(parameters["timeoutSeconds"])):
+                            await self._send(response, path, after, parameters, None)
         finally:
             self._open_watches[path] -= 1
         return response
@@ -319,7 +327,9 @@ def service_account(directory: Path, token: str = "first-token", authority: str 
 
 
 @asynccontextmanager
-async def serving(server: FakeApiServer, port: int = 0, tls: SSLContext | None = None) -> AsyncIterator[FakeApiServer]:
+async def serving(
+    server: FakeApiServer, port: int = 0, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[FakeApiServer]:
     """The server on loopback; its connections are cut at the end."""
     app = web.Application()
     app.router.add_route("GET", "/{path:.*}", server.answer)
@@ -354,3 +364,18 @@ def _status(code: int, message: str, retry_after: str | None = None) -> web.Resp
 def _break_off(request: web.Request) -> None:
     if request.transport is not None:
         request.transport.abort()
+
+
+async def _main(port: int, certificate: str, key: str, version: int) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    async with serving(FakeApiServer(version), port, context) as server:
+        print(server.url, flush=True)
+        while order := await asyncio.to_thread(sys.stdin.readline):
+            what, *arguments = json.loads(order)
+            await {"put": server.put, "delete": server.delete}[what](*arguments)
+            print("done", flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])))

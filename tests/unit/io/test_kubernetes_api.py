@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,13 +10,11 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.x509 import IPAddress
 
 from invoker.io.kubernetes_api import ApiFault, KubernetesApi
 from invoker.io.kubernetes_settings import KubernetesSettings
+from tests.support.authority import Authority
 from tests.support.kubernetes_api import NODES, FakeApiServer, service_account, serving
 
 TOKEN = "e30.canary-of-the-token.sig"
@@ -105,16 +102,18 @@ async def test_nobody_there_is_told(tmp_path: Path) -> None:
 
 
 async def test_only_the_clusters_authority_is_trusted_and_a_new_one_is_taken(tmp_path: Path) -> None:
-    ours, theirs = authority(tmp_path / "ours"), authority(tmp_path / "theirs")
-    account = service_account(tmp_path / "account", TOKEN, theirs.read_text())
+    for name in ("ours", "theirs"):
+        (tmp_path / name).mkdir()
+    ours, theirs = Authority(tmp_path / "ours"), Authority(tmp_path / "theirs")
+    account = service_account(tmp_path / "account", TOKEN, theirs.file.read_text())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(ours)
+    context.load_cert_chain(*ours.issue("server", alternatives=[IPAddress(ip_address("127.0.0.1"))]))
     async with serving(FakeApiServer(), tls=context) as server, client(server.url, account) as api:
         assert "its certificate is not of the cluster's authority" in str(await fails(api))
         assert server.asked == [], "no token went to a stranger"
-        service_account(account, TOKEN, ours.read_text())
+        service_account(account, TOKEN, ours.file.read_text())
         await api.get(NODES, {}, "listing")
-        service_account(account, TOKEN, theirs.read_text())
+        service_account(account, TOKEN, theirs.file.read_text())
         await api.close()  # a kept connection would need no handshake
         await fails(api)
         assert len(server.asked) == 1
@@ -133,28 +132,3 @@ async def plain(handler: web.RequestHandler | object) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
-
-
-def authority(directory: Path) -> Path:
-    """A certificate for 127.0.0.1 that vouches for itself, with its key; the file of both."""
-    directory.mkdir()
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, directory.name)])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    path = directory / "both.pem"
-    path.write_bytes(certificate.public_bytes(pem) + secret)
-    return path
