@@ -14,7 +14,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -25,7 +24,16 @@ from aiokafka.errors import (  # pyright: ignore[reportMissingTypeStubs]
 )
 
 from invoker.errors import SettingsError
-from invoker.io.kafka_link import FAILURES, Backoff, Trouble, client_arguments, fault, quiet_aiokafka
+from invoker.io.kafka_link import (
+    FAILURES,
+    Backoff,
+    Trouble,
+    client_arguments,
+    fault,
+    foreign,
+    quiet_aiokafka,
+    stop_client,
+)
 from invoker.io.kafka_settings import KafkaSettings
 from invoker.io.kafka_topic import ensure_topic
 
@@ -52,7 +60,7 @@ class KafkaConsumer:
         self._partition = TopicPartition(settings.topic, 0)
         self._client: Any = None
         self._connecting = asyncio.Lock()
-        self._trouble = Trouble(f"topic {settings.topic} can't be read", settings.where, on_trouble)
+        self._trouble = Trouble(f"reading topic {settings.topic}", settings.where, on_trouble)
         self._probed_s = 0.0
         self._position: int | None = None
         self._life = 0
@@ -115,7 +123,9 @@ class KafkaConsumer:
             client = self._client
             try:
                 result = await attempt()
-            except (*FAILURES, SettingsError) as error:
+            except (*FAILURES, SettingsError, asyncio.CancelledError) as error:
+                if isinstance(error, asyncio.CancelledError) and not foreign(error):
+                    raise
                 if self._closed:
                     raise fault("reading", self._settings, error) from error
                 self._trouble.met(error)
@@ -222,6 +232,4 @@ class KafkaConsumer:
         self._probed_s = time.monotonic()
 
     async def _stop(self, client: Any) -> None:
-        with suppress(*FAILURES):
-            async with asyncio.timeout(self._settings.close_timeout_s):
-                await client.stop()
+        await stop_client(client, self._settings.close_timeout_s)

@@ -106,6 +106,35 @@ def quiet_aiokafka() -> None:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 
+def foreign(error: BaseException) -> bool:
+    """Whether it is another task's CancelledError: aiokafka lets those of its own tasks out into its callers."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and not task.cancelling()
+
+
+async def stop_client(client: Any, timeout_s: float) -> None:
+    """End an aiokafka client, bounded, whatever it does. While brokers are away its `stop` waits for them, or dies of
+    its own tasks' cancellation half way; then its connections are closed beneath it. Raises nothing of it."""
+    inner = client.client if hasattr(client, "client") else client._client
+    stopping = asyncio.get_running_loop().create_task(_stop(client.stop, inner.close, timeout_s))
+    try:
+        await asyncio.shield(stopping)
+    except asyncio.CancelledError:
+        await asyncio.wait({stopping})
+        raise
+
+
+async def _stop(stop: Callable[[], Any], close: Callable[[], Any], timeout_s: float) -> None:
+    for call in (stop, close):
+        task = asyncio.get_running_loop().create_task(call())
+        _, late = await asyncio.wait({task}, timeout=timeout_s)
+        if late:
+            task.cancel()
+            await asyncio.wait({task}, timeout=timeout_s)
+        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+            log.debug("a Kafka client ended with %s", said(error))
+
+
 def said(error: BaseException) -> str:
     """A failure in a few words: kind and text."""
     name, text = type(error).__name__, str(error)
@@ -121,7 +150,7 @@ def fault(what: str, settings: KafkaSettings, error: BaseException) -> PlatformF
 
 
 class Trouble:
-    """One connection's bad time: told when it begins, counted at each failure, told when it is over."""
+    """The bad time of one thing that is done: told when it begins, counted at each failure, told when it is over."""
 
     def __init__(self, what: str, where: str, count: Callable[[], object]) -> None:
         self._what = what
@@ -138,14 +167,13 @@ class Trouble:
         self._count()
         if self._since_s is None:
             self._since_s = time.monotonic()
-            log.warning("Kafka (%s): %s; trying again until it works: %s", self._where, self._what, said(error))
+            log.warning("Kafka (%s): %s fails; trying again until it works: %s", self._where, self._what, said(error))
 
     def over(self) -> None:
         """It works, perhaps again."""
         if self._since_s is not None:
-            log.info(
-                "Kafka (%s) is back after %.1f s: %s no more", self._where, time.monotonic() - self._since_s, self._what
-            )
+            away_s = time.monotonic() - self._since_s
+            log.info("Kafka (%s) is back after %.1f s: %s works again", self._where, away_s, self._what)
             self._since_s = None
 
 

@@ -23,7 +23,17 @@ from aiokafka.errors import (  # pyright: ignore[reportMissingTypeStubs]
 )
 
 from invoker.errors import PlatformFault
-from invoker.io.kafka_link import FAILURES, Backoff, Trouble, client_arguments, fault, quiet_aiokafka, said
+from invoker.io.kafka_link import (
+    FAILURES,
+    Backoff,
+    Trouble,
+    client_arguments,
+    fault,
+    foreign,
+    quiet_aiokafka,
+    said,
+    stop_client,
+)
 from invoker.io.kafka_settings import AnswerTooLarge, KafkaSettings
 
 NEVER = (InvalidTopicError, TopicAuthorizationFailedError)
@@ -37,7 +47,7 @@ class KafkaProducer:
         self._settings = settings
         self._client: Any = None
         self._connecting = asyncio.Lock()
-        self._trouble = Trouble("acknowledgements can't be delivered", settings.where, on_trouble)
+        self._trouble = Trouble("acknowledging", settings.where, on_trouble)
         self._closed = False
         quiet_aiokafka()
 
@@ -66,7 +76,9 @@ class KafkaProducer:
                 raise AnswerTooLarge(f"{len(completion)} bytes are too many for topic {topic}") from error
             except NEVER as error:
                 raise fault(f"acknowledging to topic {topic}", self._settings, error) from error
-            except FAILURES as error:
+            except (*FAILURES, asyncio.CancelledError) as error:
+                if isinstance(error, asyncio.CancelledError) and not foreign(error):
+                    raise
                 if isinstance(error, UnknownTopicOrPartitionError) and await self._answers(client):
                     absent_since_s = absent_since_s or time.monotonic()
                     if time.monotonic() - absent_since_s >= self._settings.absent_topic_s:
@@ -87,7 +99,9 @@ class KafkaProducer:
         try:
             async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
                 await (client or await self._connected()).send_and_wait(topic, value)
-        except FAILURES as error:
+        except (*FAILURES, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and not foreign(error):
+                raise
             if isinstance(error, KafkaError) and isinstance(error, (*NEVER, UnknownTopicOrPartitionError)):
                 raise fault(f"writing to topic {topic}", self._settings, error) from error
             await self._renounce(client)
@@ -136,7 +150,4 @@ class KafkaProducer:
             await self._stop(client)
 
     async def _stop(self, client: Any) -> None:
-        """aiokafka's stop delivers what it holds, for as long as that takes."""
-        with suppress(*FAILURES):
-            async with asyncio.timeout(self._settings.close_timeout_s):
-                await client.stop()
+        await stop_client(client, self._settings.close_timeout_s)

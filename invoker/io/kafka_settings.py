@@ -46,7 +46,7 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
     backoff_min_s: float = 0.1
     backoff_max_s: float = 5.0
     absent_topic_s: float = 60.0
-    close_timeout_s: float = 5.0
+    close_timeout_s: float = 2.0
 
     def __repr__(self) -> str:
         """Without the password."""
