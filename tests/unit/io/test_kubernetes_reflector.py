@@ -83,16 +83,26 @@ async def test_where_the_pages_expire_the_list_is_taken_in_one_piece(server: Fak
         assert copy.news.faults == 0
 
 
-async def test_a_bookmark_moves_on_where_the_next_watch_begins(server: FakeApiServer, tmp_path: Path) -> None:
+async def test_a_watch_that_ended_goes_on_where_it_was(server: FakeApiServer, tmp_path: Path) -> None:
     async with following(server, tmp_path) as copy:
         await copy.asked("watch", 1)
-        await server.bookmark(NODES)
         await server.put(NODES, "node-3")
         await copy.equal()
         await server.end_watches(NODES)
         await copy.asked("watch", 2)
-        assert server.asked[-1].parameters["resourceVersion"] == "105"
+        assert server.asked[-1].parameters["resourceVersion"] == "104"
         assert (copy.news.lists, copy.news.faults) == (1, 0), "an end in good order is no fault"
+
+
+async def test_a_bookmark_moves_on_where_the_next_watch_begins(server: FakeApiServer, tmp_path: Path) -> None:
+    bookmark = (
+        b'{"type":"BOOKMARK","object":{"kind":"Node","metadata":{"resourceVersion":"150","creationTimestamp":null}}}'
+    )
+    server.script(NODES, "watch", Say(bookmark + b"\n"))
+    async with following(server, tmp_path) as copy:
+        await copy.asked("watch", 2)
+        assert server.asked[-1].parameters["resourceVersion"] == "150"
+        assert (copy.news.lists, copy.news.changes, copy.news.faults) == (1, 1, 0)
 
 
 WATCH_FAULTS: list[tuple[str, list[Fault], bool]] = [
