@@ -43,6 +43,7 @@ def routes(handler: object = echo) -> Router:
     return router
 
 
+@pytest.mark.contract("4")
 async def test_the_head_is_seen_while_the_body_is_withheld() -> None:
     gate = Gate()
     async with serving(routes(gate)) as served, served.peer() as peer:
@@ -56,6 +57,7 @@ async def test_the_head_is_seen_while_the_body_is_withheld() -> None:
         assert await peer.body(fields) == b'{"ok":2}'
 
 
+@pytest.mark.contract("4")
 async def test_a_head_goes_out_before_anything_that_the_handler_awaits_comes_about() -> None:
     """The handler waits for its own client to have seen the head: with a head held back this would never end."""
     seen = asyncio.Event()
@@ -72,6 +74,7 @@ async def test_a_head_goes_out_before_anything_that_the_handler_awaits_comes_abo
         assert await peer.body(fields) == b"{}"
 
 
+@pytest.mark.contract("4")
 @pytest.mark.parametrize("leave", ["reset", "close"])
 async def test_a_caller_that_leaves_after_the_head_changes_nothing_for_the_handler(leave: str) -> None:
     gate = Gate()

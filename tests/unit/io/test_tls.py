@@ -36,6 +36,7 @@ def routes() -> Router:
     return router
 
 
+@pytest.mark.contract("4")
 async def test_invocations_over_tls(authority: Authority) -> None:
     tls = server_context(*authority.issue("localhost"))
     client = authority.client()
@@ -118,6 +119,7 @@ async def test_a_certificate_of_another_authority_is_no_certificate(authority: A
         await until(lambda: failed == ["refused"])
 
 
+@pytest.mark.contract("4")
 async def test_tls_1_1_is_refused(authority: Authority) -> None:
     tls = server_context(*authority.issue("localhost"))
     assert tls.minimum_version == ssl.TLSVersion.TLSv1_2

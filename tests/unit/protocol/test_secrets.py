@@ -27,12 +27,14 @@ def sealed(plain: bytes, key: bytes, nonce: bytes = b"\x07" * 128, length: int |
 RING = KeyRing.parse(json.dumps({"old": text_of(OLD), "new": text_of(NEW)}))
 
 
+@pytest.mark.contract("9")
 @pytest.mark.parametrize("plain", [b"5", b"", b'{"a":1.0}', "😀".encode(), b"x" * 100_000])
 def test_each_key_opens_what_it_closed(plain: bytes) -> None:
     assert RING.decrypt("old", sealed(plain, OLD)) == plain
     assert RING.decrypt("new", sealed(plain, NEW)) == plain
 
 
+@pytest.mark.contract("9")
 def test_a_value_made_elsewhere_is_opened() -> None:
     """Made with OpenSSL's primitives directly, so that both sides of this test are not the same call."""
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -59,12 +61,14 @@ def test_a_value_made_elsewhere_is_opened() -> None:
         ("old", "é" * 300, "no base64"),
     ],
 )
+@pytest.mark.contract("9")
 def test_what_it_does_not_open(name: str, text: str, complaint: str) -> None:
     with pytest.raises(Undecipherable, match=complaint):
         RING.decrypt(name, text)
     assert issubclass(Undecipherable, CallerFault)
 
 
+@pytest.mark.contract("9")
 def test_a_changed_bit_anywhere_is_noticed() -> None:
     data = bytearray(base64.b64decode(sealed(b'"value"', OLD)))
     for place in range(len(data)):
