@@ -274,7 +274,10 @@ class ProcessEngine(EngineBase):
 
 def _locked(directory: Path) -> int:
     """Make and lock it. Raises BlockingIOError where somebody has it, FileNotFoundError where somebody removes it."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(
+        FileExistsError
+    ):  # it was there and is being removed, or is no directory: the opening tells
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

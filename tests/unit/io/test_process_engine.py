@@ -99,6 +99,31 @@ async def test_a_directory_that_cannot_be_made(make: Make, tmp_path: Path) -> No
         await make(directory=tmp_path / "file").open()
 
 
+async def test_a_file_where_its_directory_should_be(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "functions-invoker.0").touch()
+    with pytest.raises(PlatformFault, match="can't be used for containers"):
+        await make().open()
+
+
+async def test_a_directory_that_vanishes_while_it_is_made_is_made_again(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a former life's guard may remove it between two looks of `mkdir`."""
+    mkdir, tried = Path.mkdir, 0
+
+    def vanishing(self: Path, *arguments: Any, **options: Any) -> None:
+        nonlocal tried
+        tried += 1
+        if tried == 1:
+            raise FileExistsError(self)
+        mkdir(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", vanishing)
+    engine = make()
+    await engine.open()
+    assert tried == 2
+
+
 async def test_a_runtimes_last_words_are_told(make: Make) -> None:
     engine = make()
     await engine.open()
