@@ -17,6 +17,8 @@ from invoker.io.kubernetes_settings import KubernetesSettings
 from tests.support.authority import Authority
 from tests.support.kubernetes_api import NODES, FakeApiServer, service_account, serving
 
+EACH_LOOP = True
+
 TOKEN = "e30.canary-of-the-token.sig"
 
 

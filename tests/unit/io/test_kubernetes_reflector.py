@@ -24,6 +24,8 @@ from tests.support.kubernetes_api import (
 )
 from tests.support.kubernetes_following import WAIT_S, following
 
+EACH_LOOP = True
+
 EXTERNAL = "ExternalIP"
 GONE_EVENT = b'{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired","message":"too old"}}\n'
 ERROR_EVENT = b'{"type":"ERROR","object":{"kind":"Status","code":500,"message":"etcd is away"}}\n'

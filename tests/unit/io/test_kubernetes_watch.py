@@ -33,6 +33,8 @@ from tests.support.kubernetes_api import (
 from tests.support.kubernetes_following import News, Pacing
 from tests.support.raw_http import until
 
+EACH_LOOP = True
+
 DNS = "serverless-coredns"
 STATE = ClusterState(("203.0.113.1",), ("198.51.100.1",), "10.245.0.10", ("10.244.0.5",))
 
