@@ -120,15 +120,28 @@ async def test_a_certificate_of_another_authority_is_no_certificate(authority: A
 
 
 @pytest.mark.contract("4")
-async def test_tls_1_1_is_refused(authority: Authority) -> None:
+async def test_tls_1_2_is_spoken(authority: Authority) -> None:
     tls = server_context(*authority.issue("localhost"))
-    assert tls.minimum_version == ssl.TLSVersion.TLSv1_2
     client = authority.client()
-    client.minimum_version = ssl.TLSVersion.TLSv1_2
-    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    client.minimum_version = client.maximum_version = ssl.TLSVersion.TLSv1_2
     async with serving(routes(), tls=tls) as served, served.peer(client) as peer:
         assert (await peer.ask(post(b"x"))).status == 200
         assert peer.writer.get_extra_info("ssl_object").version() == "TLSv1.2"
+
+
+@pytest.mark.contract("4")
+@pytest.mark.parametrize("version", [b"\x03\x01", b"\x03\x02"], ids=["TLS 1.0", "TLS 1.1"])
+async def test_what_is_older_is_refused(authority: Authority, version: bytes) -> None:
+    """By a hello written by hand, for the test's own OpenSSL may not speak these any more."""
+    hello = version + bytes(32) + b"\0" + b"\0\x04\xc0\x09\xc0\x13" + b"\x01\0" + b"\0\x08\0\x0a\0\x04\0\x02\0\x17"
+    message = b"\x01" + len(hello).to_bytes(3, "big") + hello
+    tls = server_context(*authority.issue("localhost"))
+    failed: list[str] = []
+    async with serving(routes(), tls=tls, on_handshake_failed=failed.append) as served, served.peer() as peer:
+        peer.send(b"\x16\x03\x01" + len(message).to_bytes(2, "big") + message)
+        alert = await peer.rest()
+        assert (alert[0], alert[-2:]) == (21, b"\x02\x46"), "a fatal alert: protocol version"
+        assert failed == ["refused"]
 
 
 @pytest.mark.parametrize("said", [b"", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"])
