@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 from typing import Protocol
 
 import msgspec
@@ -164,41 +165,71 @@ class HostPrograms:
 
     async def run(self, command: list[str], given: bytes = b"") -> Output:
         """As Programs says; a program that takes too long, or whose caller is cancelled, is killed."""
+        starting = asyncio.create_task(self._start(command))
         try:
-            process = await asyncio.create_subprocess_exec(
-                *self._wrapper,
-                *command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                env={"PATH": f"{os.environ.get('PATH', '')}:{SEARCH_PATH}", "LC_ALL": "C"},
-            )
+            process = await asyncio.shield(starting)
         except OSError as error:
             return Output(NOT_FOUND, b"", str(error).encode())
+        except asyncio.CancelledError:  # one that was begun is there to be ended
+            with contextlib.suppress(OSError):
+                await _end(await starting)
+            raise
         try:
             async with asyncio.timeout(self._limit_s):
-                out, err, _ = await asyncio.gather(
-                    _read(process.stdout), _read(process.stderr), _write(process.stdin, given)
-                )
-                code = await process.wait()
+                return await _attend(process, given)
         except TimeoutError as error:
             raise PlatformFault(f"{' '.join(command)} on the host gave up after {self._limit_s:g} s") from error
         finally:
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
-        return Output(code, out, err)
+            await _end(process)
+
+    async def _start(self, command: list[str]) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *self._wrapper,
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={"PATH": f"{os.environ.get('PATH', '')}:{SEARCH_PATH}", "LC_ALL": "C"},
+            start_new_session=True,  # so that all that it starts can be ended with it
+        )
 
 
-async def _read(stream: asyncio.StreamReader | None) -> bytes:
-    """All of it. Raises PlatformFault beyond the limit."""
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Nothing is left of it when this returns."""
+    _kill(process)
+    await asyncio.gather(_drain(process.stdout), _drain(process.stderr), process.wait())
+
+
+async def _attend(process: asyncio.subprocess.Process, given: bytes) -> Output:
+    """Feed it, hear it, wait for its end. Raises PlatformFault for one that prints too much, which is killed."""
+
+    async def hear(stream: asyncio.StreamReader | None) -> bytearray:
+        assert stream is not None
+        data = bytearray()
+        while chunk := await stream.read(CHUNK_BYTES):
+            if len(data) <= OUTPUT_BYTES_MAX:
+                data += chunk
+            else:
+                _kill(process)
+        return data
+
+    out, err, _ = await asyncio.gather(hear(process.stdout), hear(process.stderr), _write(process.stdin, given))
+    check_size(max(len(out), len(err)))
+    return Output(await process.wait(), bytes(out), bytes(err))
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    """End it, and what it has started; nothing where it has ended."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+async def _drain(stream: asyncio.StreamReader | None) -> None:
+    """Read to the end: the pipe is closed only then."""
     assert stream is not None
-    data = bytearray()
-    while chunk := await stream.read(CHUNK_BYTES):
-        data += chunk
-        check_size(len(data))
-    return bytes(data)
+    while await stream.read(CHUNK_BYTES):
+        pass
 
 
 def check_size(size_bytes: int) -> None:
@@ -213,4 +244,3 @@ async def _write(stream: asyncio.StreamWriter | None, data: bytes) -> None:
         stream.write(data)
         await stream.drain()
         stream.close()
-        await stream.wait_closed()

@@ -167,7 +167,8 @@ def _build(made: Lab, node_pid: int | None) -> None:
     routes = [f"route add {NODE}/32 dev uplink", f"route add {SUBNET} via {NODE} dev uplink"]
     _ip(made, "world", [*addresses, "link set uplink up", *routes])
     # A kernel tells a caller of few rejections a second; who looks at many wants to hear of each.
-    run(*made.inside("node"), "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.icmp_ratelimit=0")
+    for name, value in (("ip_forward", 1), ("icmp_ratelimit", 0)):
+        run(*made.inside("node"), "sh", "-c", f"echo {value} > /proc/sys/net/ipv4/{name}")
 
 
 def _ip(made: Lab, place: str, commands: Iterable[str]) -> None:
