@@ -35,19 +35,10 @@ def init(*, subject: str = "guest", json: JsonFlag = False) -> int:
     from invoker.config.cluster import ClusterSettings
     from invoker.config.couchdb import CouchSettings
     from invoker.io import couch_admin
-    from invoker.io.couch_settings import CouchDbSettings
+    from invoker.io.couch_settings import database_settings
 
     couch = config.load_part(CouchSettings, os.environ)
-    authority = (
-        config.load_part(ClusterSettings, os.environ).cluster_ca_file if couch.couch_url[:6] == "https:" else None
-    )
-    settings = CouchDbSettings(
-        url=couch.couch_url,
-        username=couch.couch_username,
-        password=couch.couch_password.get_secret_value(),
-        prefix=couch.couch_database_prefix,
-        ca_file=None if authority is None else str(authority),
-    )
+    settings = database_settings(couch, config.load_part(ClusterSettings, os.environ).cluster_ca_file)
     done = asyncio.run(couch_admin.init(settings, subject))
     if json:
         present.say(present.pretty(msgspec.json.encode(done._asdict())))

@@ -18,7 +18,7 @@ from invoker.io.couch_records import CLOSE_LIMIT_S, CouchRecords
 from invoker.io.couch_settings import CouchDbSettings
 from invoker.io.couch_time import Pace
 from invoker.io.metrics import Metrics
-from invoker.io.spool import SpoolSettings
+from invoker.io.spool_settings import SpoolSettings
 
 log = logging.getLogger(__name__)
 

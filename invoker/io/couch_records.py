@@ -26,7 +26,8 @@ from invoker.io.couch_settings import CouchDbSettings
 from invoker.io.couch_time import LONGEST_WAIT_S, Pace, RealPace, waits_s
 from invoker.io.group_commit import GroupCommit
 from invoker.io.metrics import Metrics
-from invoker.io.spool import Spool, SpoolSettings, Told
+from invoker.io.spool import Spool, Told
+from invoker.io.spool_settings import SpoolSettings
 from invoker.io.spool_thread import SpoolThread
 from invoker.protocol.record import stored_record
 

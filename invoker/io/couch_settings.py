@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
+from invoker.io.spool_settings import SpoolSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from invoker.config.couchdb import CouchSettings
+
 MIB = 1024 * 1024
+NS = 1_000_000_000
 
 
 class CouchDbSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,3 +58,30 @@ class CouchDbSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"CouchDbSettings({self.url!r}, {self.username!r}, prefix={self.prefix!r})"
+
+
+def database_settings(environment: CouchSettings, ca_file: Path | None) -> CouchDbSettings:
+    """What the environment says of CouchDB. `ca_file` is the cluster's authority, left alone where the URL is http."""
+    return CouchDbSettings(
+        url=environment.couch_url,
+        username=environment.couch_username,
+        password=environment.couch_password.get_secret_value(),
+        prefix=environment.couch_database_prefix,
+        ca_file=None if ca_file is None else str(ca_file),
+        body_limit_bytes=environment.couch_body_limit_bytes,
+        connection_lifetime_s=environment.couch_connection_lifetime_ns / NS,
+        retry_limit_s=environment.couch_retry_limit_ns / NS,
+        flush_every_s=environment.records_flush_every_ns / NS,
+        batch_bytes=environment.records_batch_bytes,
+        blocked_every_s=environment.blocked_namespaces_every_ns / NS,
+    )
+
+
+def spool_settings(environment: CouchSettings) -> SpoolSettings:
+    """What the environment says of the spool."""
+    return SpoolSettings(
+        directory=str(environment.spool_dir),
+        spool_bytes=environment.spool_limit_bytes,
+        rejected_bytes=environment.spool_rejected_bytes,
+        sync=environment.spool_sync,
+    )

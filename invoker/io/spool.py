@@ -22,37 +22,19 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from invoker.errors import PlatformFault
+from invoker.io.spool_settings import SpoolSettings
 from invoker.protocol.sizes import format_size
 
 log = logging.getLogger(__name__)
 
-Sync = Literal["none", "group"]
-
 MAGIC = b"FNSPOOL1"
 HEAD = struct.Struct("<II")  # of a frame: length of the record in bytes, checksum of length and record
-SEGMENTS_AT_LEAST = 16  # into which a full spool is divided: so much of it is dropped at once
-SEGMENT_BYTES_MAX = 16 * 1024 * 1024
-SPOOL_BYTES_MIN = 64 * 1024
 _LENGTH = struct.Struct("<I")
-
-
-class SpoolSettings(msgspec.Struct, frozen=True):
-    """Where the spool is. `spool_bytes`: all its segments together; `rejected_bytes`: the records set aside."""
-
-    directory: str
-    spool_bytes: int = 1024 * 1024 * 1024
-    rejected_bytes: int = 64 * 1024 * 1024
-    sync: Sync = "none"
-
-    @property
-    def segment_bytes(self) -> int:
-        """A segment that has passed this is closed and the next begun."""
-        return min(self.spool_bytes // SEGMENTS_AT_LEAST, SEGMENT_BYTES_MAX)
 
 
 class Position(NamedTuple):

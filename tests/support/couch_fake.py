@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import ssl
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -29,7 +30,8 @@ class FakeCouch:
     """`databases`: name -> id -> revision -> document, `attachments`: (id, revision, name) -> bytes; `views`: what the
     one view answers. `faults` are answered before anything else, one a request; `refuse` is asked about each record."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        self._context = context
         self.databases: dict[str, dict[str, dict[str, Any]]] = {"whisks": {}, "activations": {}, "subjects": {}}
         self.attachments: dict[tuple[str, str, str], bytes] = {}
         self.blocked: list[Any] = []
@@ -44,7 +46,7 @@ class FakeCouch:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://127.0.0.1:{self._port}" if self._context is None else f"https://localhost:{self._port}"
 
     async def start(self) -> None:
         """Answer, where it did before."""
@@ -52,7 +54,7 @@ class FakeCouch:
         application.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True)
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True, ssl_context=self._context)
         await site.start()
         self._port = self._runner.addresses[0][1]
 
@@ -142,9 +144,9 @@ def cut(request: web.Request) -> web.StreamResponse:
 
 
 @asynccontextmanager
-async def fake_couch() -> AsyncGenerator[FakeCouch]:
-    """One that answers for the body of the `with`."""
-    server = FakeCouch()
+async def fake_couch(context: ssl.SSLContext | None = None) -> AsyncGenerator[FakeCouch]:
+    """One that answers for the body of the `with`, over TLS where a context is given."""
+    server = FakeCouch(context)
     await server.start()
     try:
         yield server

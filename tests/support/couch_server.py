@@ -24,6 +24,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -181,6 +182,23 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
+def database_prefix() -> str:
+    """For the databases of one test: nobody else has it, and who comes later knows whether its run still lives."""
+    return f"{_machine()}{os.getpid()}_{uuid.uuid4().hex[:8]}_"
+
+
+def _machine() -> str:
+    return f"test_{hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]}_"
+
+
+def _remove_leftovers(server: CouchServer) -> None:
+    """Remove the databases that killed runs on this machine have left on a server that stays."""
+    for name in server.call("GET", "_all_dbs"):
+        pid = name.removeprefix(_machine()).partition("_")[0]
+        if name.startswith(_machine()) and not Path(f"/proc/{pid}").exists():
+            server.call("DELETE", name)
+
+
 @pytest.fixture(scope="session")
 def couchdb() -> Iterator[CouchServer]:
     """A CouchDB that answers, for the whole session; whoever uses it takes databases of names of his own."""
@@ -190,6 +208,7 @@ def couchdb() -> Iterator[CouchServer]:
         place = f"{parts.scheme}://{parts.hostname}:{parts.port or PORT}{parts.path.rstrip('/')}"
         server = CouchServer(place, unquote(parts.username or ""), unquote(parts.password or ""), stand_in=False)
         server = server._replace(stand_in="pouchdb" in json.dumps(server.call("GET", "")).lower())
+        _remove_leftovers(server)
         yield server
         return
     remove_leftovers()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import urllib.error
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -15,14 +13,15 @@ from invoker.io import couch_admin
 from invoker.io.couch_client import CouchClient
 from invoker.io.couch_settings import CouchDbSettings
 from tests.support.couch_server import *  # noqa: F403
-from tests.support.couch_server import CouchServer
+from tests.support.couch_server import CouchServer, database_prefix
 
 
 @pytest.fixture
 def couch_settings(couchdb: CouchServer) -> Iterator[CouchDbSettings]:
     """Settings whose databases nobody else has; they are removed in the end."""
-    prefix = f"test_{os.getpid()}_{uuid.uuid4().hex[:8]}_"
-    settings = CouchDbSettings(url=couchdb.url, username=couchdb.user, password=couchdb.password, prefix=prefix)
+    settings = CouchDbSettings(
+        url=couchdb.url, username=couchdb.user, password=couchdb.password, prefix=database_prefix()
+    )
     yield settings
     for name in (settings.actions_database, settings.records_database, settings.subjects_database):
         with contextlib.suppress(urllib.error.HTTPError):

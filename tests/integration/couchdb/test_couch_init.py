@@ -15,7 +15,7 @@ from invoker.io import couch_admin
 from invoker.io.couch import Couch
 from invoker.io.couch_settings import CouchDbSettings
 from invoker.io.metrics import Metrics
-from invoker.io.spool import SpoolSettings
+from invoker.io.spool_settings import SpoolSettings
 from tests.support.couch_server import CouchServer, OwnCouch, missing
 
 pytestmark = [pytest.mark.docker, pytest.mark.contract("8")]

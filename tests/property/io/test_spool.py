@@ -10,7 +10,8 @@ from pathlib import Path
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from invoker.io.spool import SPOOL_BYTES_MIN, Batch, Spool, SpoolSettings, Told, frame, frames
+from invoker.io.spool import Batch, Spool, Told, frame, frames
+from invoker.io.spool_settings import SPOOL_BYTES_MIN, SpoolSettings
 
 
 class SpoolMachine(RuleBasedStateMachine):

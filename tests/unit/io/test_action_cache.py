@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from invoker.errors import ActionNotFound, PlatformFault
 from invoker.io.action_cache import CachedActions
-from invoker.protocol.document import ActionDocument
+from invoker.protocol.document import ActionDocument, InlineCode, decode_action
 
+DOCUMENT = decode_action(b'{"namespace":"guest","name":"hello","exec":{"kind":"python:3"}}')
 WAIT_MAX_S = 10.0
 
 
@@ -21,13 +23,14 @@ class Shelf:
         self.gate = asyncio.Event()
         self.gate.set()
         self.failure: Exception | None = None
+        self.code = "code"
 
     async def get(self, path: str, name: str, revision: str | None) -> ActionDocument:
         self.reads.append((path, name, revision))
         await self.gate.wait()
         if self.failure is not None:
             raise self.failure
-        return object()  # type: ignore[return-value]
+        return replace(DOCUMENT, code=InlineCode(self.code))
 
 
 class Counts:
@@ -88,6 +91,33 @@ async def test_the_least_recently_used_goes_first() -> None:
     await cache.get("guest", "hello", "1-a")
     await cache.get("guest", "hello", "1-b")
     assert shelf.reads == [("guest", "hello", "1-b")]
+
+
+async def test_large_code_leaves_room_for_less() -> None:
+    shelf = Shelf()
+    cache = CachedActions(shelf, code_characters_max=100)
+    shelf.code = "x" * 40
+    for revision in ("1-a", "1-b", "1-c"):
+        await cache.get("guest", "hello", revision)
+    assert len(cache) == 2
+    shelf.code = "x" * 101
+    await cache.get("guest", "hello", "1-d")
+    assert len(cache) == 0
+    shelf.code = "x" * 100
+    await cache.get("guest", "hello", "1-e")
+    assert len(cache) == 1
+
+
+async def test_a_read_that_does_not_end_is_called_off_at_the_close() -> None:
+    shelf = Shelf()
+    shelf.gate.clear()
+    cache = CachedActions(shelf)
+    waiting = asyncio.create_task(cache.get("guest", "hello", "1-a"))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(WAIT_MAX_S):
+        await cache.close(limit_s=0)
+        await asyncio.wait([waiting])
+    assert waiting.cancelled()
 
 
 @pytest.mark.parametrize("revision", [None, ""])

@@ -15,6 +15,8 @@ from aiohttp import web
 from invoker.errors import PlatformFault, SettingsError
 from invoker.io.couch_client import AnswerTooLarge, CouchClient, CouchUnreachable, segment, told, trust
 from invoker.io.couch_settings import CouchDbSettings
+from invoker.io.tls import server_context
+from tests.support.authority import Authority
 from tests.support.couch_fake import PASSWORD, USER, FakeCouch, Passing, cut, fake_couch, status
 
 pytestmark = pytest.mark.contract("8", "19")
@@ -182,6 +184,20 @@ def test_the_cluster_authority_is_trusted_beside_the_systems(tmp_path: Path) -> 
     (tmp_path / "ca.crt").write_text("no certificate")
     with pytest.raises(SettingsError, match="can't be read"):
         of("https://couchdb:6984", tmp_path / "ca.crt")
+
+
+async def test_a_server_of_the_clusters_authority(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    async with fake_couch(server_context(*authority.issue("localhost"))) as server:
+        for ca_file, trusted in ((str(authority.file), True), (None, False)):
+            client = CouchClient(settings(server, ca_file=ca_file, retry_limit_s=0.0), Passing())
+            await client.open()
+            if trusted:
+                assert (await client.read("")).status == 200
+            else:
+                with pytest.raises(CouchUnreachable, match="certificate"):
+                    await client.read("")
+            await client.close()
 
 
 async def test_everything_raised_is_ours(client: CouchClient, server: FakeCouch) -> None:

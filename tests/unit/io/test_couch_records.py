@@ -17,7 +17,7 @@ from invoker.io.couch_client import CouchClient
 from invoker.io.couch_records import CouchRecords
 from invoker.io.couch_settings import CouchDbSettings
 from invoker.io.metrics import Metrics
-from invoker.io.spool import SPOOL_BYTES_MIN, SpoolSettings
+from invoker.io.spool_settings import SPOOL_BYTES_MIN, SpoolSettings
 from tests.support.couch_fake import PASSWORD, USER, FakeCouch, Passing, Standing, fake_couch, status
 from tests.support.couch_outage import Place, outage
 
@@ -111,7 +111,7 @@ async def test_a_batch_goes_three_seconds_after_its_first_record(server: FakeCou
         assert node.shown("histogram_database_batchSize_counter_sum") == 4
         assert node.shown("counter_database_saveDocumentBulk_start_total") == 1
         assert node.shown("counter_database_saveDocumentBulk_error_total") == 0
-        assert node.shown("invoker_spool_bytes") == 0
+        await node.until(lambda: node.shown("invoker_spool_bytes") == 0)
 
 
 async def test_a_batch_goes_before_it_would_be_too_large(server: FakeCouch, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from invoker.errors import PlatformFault
 from invoker.io import spool as module
-from invoker.io.spool import HEAD, MAGIC, SPOOL_BYTES_MIN, Position, Spool, SpoolSettings, Told, frame, frames
+from invoker.io.spool import HEAD, MAGIC, Position, Spool, Told, frame, frames
+from invoker.io.spool_settings import SPOOL_BYTES_MIN, SpoolSettings
 
 RECORDS = [b'{"_id":"guest/%032x"}' % number for number in range(100)]
 
