@@ -40,18 +40,18 @@ class ProbeActions:
         except ActionNotFound:
             if path != PROBE_PATH or not name.startswith(PROBE_NAME):
                 raise
-            kind = next((kind for kind in CODE if self._resolve(kind) is not None), None)
-            if kind is None:
+            found = next((kind for kind in CODE if self._resolve(kind) is not None), None)
+            if found is None:
                 raise
-            return self._document(name, kind)
+            return self._document(name, self._resolve(found) or found, CODE[found])
 
-    def _document(self, name: str, kind: str) -> ActionDocument:
+    def _document(self, name: str, kind: str, code: str) -> ActionDocument:
         return decode_action(
             msgspec.json.encode(
                 {
                     "namespace": PROBE_PATH,
                     "name": name,
-                    "exec": {"kind": kind, "code": CODE[kind], "binary": False},
+                    "exec": {"kind": kind, "code": code, "binary": False},
                     "limits": {"timeout": TIMEOUT_MS, "memory": self._memory_mb, "logs": LOGS_KB, "concurrency": 1},
                     "annotations": [{"key": "provide-api-key", "value": False}],
                 }

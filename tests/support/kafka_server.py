@@ -31,7 +31,7 @@ import pytest
 from tests.support import docker_images as images
 from tests.support.kafka_certificates import SERVER_NAME, Certificates, make_certificates
 
-__all__ = ["PASSWORD", "SERVER_NAME", "USER", "Broker", "kafka", "kafka_certificates", "own_kafka"]
+__all__ = ["PASSWORD", "SERVER_NAME", "USER", "Broker", "kafka", "kafka_certificates", "kafka_doors", "own_kafka"]
 
 OFFICIAL = "apache/kafka:4.1.1"
 REPOSITORY = f"{images.REPOSITORY}/kafka"
@@ -125,6 +125,19 @@ def kafka(kafka_certificates: Certificates) -> Iterator[Broker]:
     existing = os.environ.get("INVOKER_TEST_KAFKA")
     if existing:
         yield Broker(existing)
+        return
+    broker = run_broker(kafka_certificates)
+    try:
+        yield broker
+    finally:
+        broker.remove()
+
+
+@pytest.fixture(scope="session")
+def kafka_doors(kafka: Broker, kafka_certificates: Certificates) -> Iterator[Broker]:
+    """The shared broker where it has all doors, else one that does: nobody's existing broker has this run's keys."""
+    if not os.environ.get("INVOKER_TEST_KAFKA"):
+        yield kafka
         return
     broker = run_broker(kafka_certificates)
     try:

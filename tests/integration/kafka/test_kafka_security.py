@@ -21,11 +21,11 @@ async def check(settings: KafkaSettings) -> str:
 
 
 @pytest.mark.contract("2", "5")
-async def test_the_default_is_tls_with_the_servers_name(kafka: Broker, kafka_certificates: Certificates) -> None:
+async def test_the_default_is_tls_with_the_servers_name(kafka_doors: Broker, kafka_certificates: Certificates) -> None:
     assert KafkaSettings(hosts=("k:1",)).tls_server_name == SERVER_NAME
-    settings = secured(kafka.ports.tls, kafka_certificates)
+    settings = secured(kafka_doors.ports.tls, kafka_certificates)
     assert "reachable" in await check(settings)
-    async with controller(kafka.bootstrap, settings) as peer:
+    async with controller(kafka_doors.bootstrap, settings) as peer:
         producer = KafkaProducer(settings)
         await producer.send(peer.name, b'{"response":"ab"}')
         await producer.close()
@@ -33,22 +33,26 @@ async def test_the_default_is_tls_with_the_servers_name(kafka: Broker, kafka_cer
 
 
 @pytest.mark.parametrize("name", ["kafka.elsewhere", ""])
-async def test_another_name_is_not_let_pass(kafka: Broker, kafka_certificates: Certificates, name: str) -> None:
+async def test_another_name_is_not_let_pass(kafka_doors: Broker, kafka_certificates: Certificates, name: str) -> None:
     with pytest.raises(PlatformFault, match="KAFKA_TLS_SERVER_NAME"):
-        await check(secured(kafka.ports.tls, kafka_certificates, tls_server_name=name))
+        await check(secured(kafka_doors.ports.tls, kafka_certificates, tls_server_name=name))
 
 
-async def test_an_authority_that_nobody_trusts_is_not_let_pass(kafka: Broker, kafka_certificates: Certificates) -> None:
+async def test_an_authority_that_nobody_trusts_is_not_let_pass(
+    kafka_doors: Broker, kafka_certificates: Certificates
+) -> None:
     for authority in (kafka_certificates.stranger, None):
         with pytest.raises(PlatformFault, match="failed"):
-            await check(secured(kafka.ports.tls, kafka_certificates, authority=authority))
+            await check(secured(kafka_doors.ports.tls, kafka_certificates, authority=authority))
 
 
-async def test_a_broker_that_wants_a_certificate_gets_one(kafka: Broker, kafka_certificates: Certificates) -> None:
+async def test_a_broker_that_wants_a_certificate_gets_one(
+    kafka_doors: Broker, kafka_certificates: Certificates
+) -> None:
     pair = {
         "client_certificate": kafka_certificates.client_certificate,
         "client_key": kafka_certificates.client_key,
     }
-    assert "reachable" in await check(secured(kafka.ports.mtls, kafka_certificates, **pair))
+    assert "reachable" in await check(secured(kafka_doors.ports.mtls, kafka_certificates, **pair))
     with pytest.raises(PlatformFault, match="failed"):
-        await check(secured(kafka.ports.mtls, kafka_certificates))
+        await check(secured(kafka_doors.ports.mtls, kafka_certificates))
