@@ -22,7 +22,7 @@ from invoker.io.key_file import KeyFile
 from invoker.io.kubernetes_settings import KubernetesSettings
 from invoker.io.kubernetes_watch import ClusterWatch, Counted
 from invoker.io.metrics import Metrics
-from invoker.io.spool import SpoolSettings
+from invoker.io.spool_settings import SpoolSettings
 from invoker.io.tls import ServerTls, TlsFiles
 from invoker.protocol.secrets import KeyRing
 
