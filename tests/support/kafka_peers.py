@@ -13,9 +13,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer  # pyright: ignore[reportMissingTypeStubs]
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # pyright: ignore[reportMissingTypeStubs]
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType  # pyright: ignore[reportMissingTypeStubs]
 
 from invoker.io.kafka_consumer import KafkaConsumer
 from invoker.io.kafka_producer import KafkaProducer

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from aiokafka import AIOKafkaConsumer
-from aiokafka.admin import NewTopic
+from aiokafka import AIOKafkaConsumer  # pyright: ignore[reportMissingTypeStubs]
+from aiokafka.admin import NewTopic  # pyright: ignore[reportMissingTypeStubs]
 
 from invoker.io.admin_api import AdminApi
 from invoker.io.http_server import Router

@@ -38,17 +38,13 @@ async def test_another_name_is_not_let_pass(kafka_doors: Broker, kafka_certifica
         await check(secured(kafka_doors.ports.tls, kafka_certificates, tls_server_name=name))
 
 
-async def test_an_authority_that_nobody_trusts_is_not_let_pass(
-    kafka_doors: Broker, kafka_certificates: Certificates
-) -> None:
+async def test_an_authority_of_strangers_is_not_let_pass(kafka_doors: Broker, kafka_certificates: Certificates) -> None:
     for authority in (kafka_certificates.stranger, None):
         with pytest.raises(PlatformFault, match="failed"):
             await check(secured(kafka_doors.ports.tls, kafka_certificates, authority=authority))
 
 
-async def test_a_broker_that_wants_a_certificate_gets_one(
-    kafka_doors: Broker, kafka_certificates: Certificates
-) -> None:
+async def test_who_wants_a_certificate_gets_one(kafka_doors: Broker, kafka_certificates: Certificates) -> None:
     pair = {
         "client_certificate": kafka_certificates.client_certificate,
         "client_key": kafka_certificates.client_key,

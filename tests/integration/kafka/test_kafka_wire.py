@@ -6,12 +6,13 @@ import json
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition  # pyright: ignore[reportMissingTypeStubs]
 
 from invoker.errors import PlatformFault
 from invoker.io.kafka_consumer import KafkaConsumer
 from invoker.io.kafka_producer import KafkaProducer
 from invoker.io.kafka_settings import AnswerTooLarge
+from invoker.io.kafka_topic import ensure_topic
 from tests.support.kafka_peers import controller, node, quick, until
 from tests.support.kafka_server import Broker
 
@@ -35,6 +36,7 @@ async def committed(broker: Broker, topic: str) -> int | None:
 async def test_the_topic_is_made_as_the_contract_says_and_found_the_second_time(kafka: Broker) -> None:
     settings = quick(kafka.bootstrap)
     async with controller(kafka.bootstrap, settings) as peer:
+        found: dict[str, str] = {}
         for _ in range(2):
             async with node(settings):
                 found = await peer.settings_of(settings.topic)
@@ -74,8 +76,6 @@ async def test_reading_begins_at_the_newest_and_goes_on_where_it_ended(kafka: Br
     settings = quick(kafka.bootstrap)
     async with controller(kafka.bootstrap, settings) as peer:
         consumer = KafkaConsumer(settings)
-        from invoker.io.kafka_topic import ensure_topic
-
         await ensure_topic(settings)
         old = await peer.send()
         await consumer.connect()
