@@ -24,17 +24,14 @@ from invoker.errors import PlatformFault
 from invoker.io.couch_client import Answer, CouchClient, segment, told
 from invoker.io.couch_settings import CouchDbSettings
 from invoker.io.couch_time import LONGEST_WAIT_S, Pace, RealPace, waits_s
-from invoker.io.group_commit import GroupCommit
 from invoker.io.metrics import Metrics
 from invoker.io.spool import Spool, Told
 from invoker.io.spool_settings import SpoolSettings
-from invoker.io.spool_thread import SpoolThread
+from invoker.io.spool_thread import SpoolGroup, SpoolThread
 from invoker.protocol.record import stored_record
 
 log = logging.getLogger(__name__)
 
-PENDING_RECORDS_MAX = 1024
-PENDING_BYTES_MAX = 32 * 1024 * 1024
 DIRECT_MAX = 64
 """Records that may be on their way around a spool that can't be written."""
 BODY_OVERHEAD_BYTES = 16  # of `{"docs":[` and `]}`; a frame's head in the spool outweighs the comma
@@ -88,7 +85,7 @@ class CouchRecords:
         self._now_ns = now_ns
         self._spool = Spool(spool, Told(self._dropped, self._damaged))
         self._thread: SpoolThread | None = None
-        self._group: GroupCommit[bytes] | None = None
+        self._group: SpoolGroup | None = None
         self._sender: asyncio.Task[None] | None = None
         self._arrived = asyncio.Event()
         self._due = asyncio.Event()  # a whole batch waits, or the end has come
@@ -112,7 +109,7 @@ class CouchRecords:
             await thread.close()
             raise
         self._thread = thread
-        self._group = GroupCommit(self._commit, items_max=PENDING_RECORDS_MAX, bytes_max=PENDING_BYTES_MAX)
+        self._group = SpoolGroup(thread, self._spool.append, self._written)
         self._show()
         if left := self._spool.held_bytes:
             log.info("%d bytes of records of a former life wait in the spool and are sent now", left)
@@ -153,15 +150,13 @@ class CouchRecords:
         if self._group is None:
             raise PlatformFault("the spool of records is not open")
         try:
-            await self._group.write(document, len(document))
+            await self._group.write(document)
         except PlatformFault as problem:
             await self._around(document, problem)
 
     # --- the spool ----------------------------------------------------------------------------------------------
 
-    async def _commit(self, documents: list[bytes]) -> None:
-        assert self._thread is not None
-        await self._thread.run(lambda: self._spool.append(documents))
+    def _written(self) -> None:
         self._show()
         self._arrived.set()
         if self._spool.held_bytes >= self._settings.batch_bytes:

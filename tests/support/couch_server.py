@@ -46,6 +46,7 @@ PORT = 5984
 USER, PASSWORD = "admin", "correct horse"
 READY_TIMEOUT_S = 60.0
 INSTALL_TIMEOUT_S = 600
+PULL_TIMEOUT_S = 300
 POLL_S = 0.1
 
 DIFFERENCES = {
@@ -142,8 +143,8 @@ def _image() -> tuple[str, bool]:
     docker_images.check_daemon()
     if docker("image", "ls", "--quiet", OFFICIAL).strip():
         return OFFICIAL, False
-    with contextlib.suppress(subprocess.CalledProcessError, subprocess.TimeoutExpired):
-        docker("pull", "--quiet", OFFICIAL)
+    with contextlib.suppress(docker_images.NoImagesError, subprocess.TimeoutExpired):
+        _run(["docker", "pull", "--quiet", OFFICIAL], timeout_s=PULL_TIMEOUT_S)
         return OFFICIAL, False
     return stand_in_image(), True
 
@@ -166,14 +167,12 @@ def stand_in_image() -> str:
     return tag
 
 
-def _run(command: list[str]) -> None:
+def _run(command: list[str], timeout_s: float = INSTALL_TIMEOUT_S) -> None:
     environment = os.environ | {"DOCKER_BUILDKIT": "0"}
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S, check=False, env=environment
-    )
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, env=environment)
     if done.returncode != 0:
         told = f"{done.stdout}\n{done.stderr}".strip()
-        raise docker_images.NoImagesError(f"the stand-in for CouchDB can't be built: {' '.join(command[:2])}: {told}")
+        raise docker_images.NoImagesError(f"no CouchDB for tests: {' '.join(command[:2])} failed: {told}")
 
 
 def _free_port() -> int:

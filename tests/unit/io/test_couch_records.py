@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import os
@@ -254,10 +255,10 @@ async def test_a_disk_that_fails_is_gone_around(
 ) -> None:
     async with Node(server, tmp_path, passing=True) as node:
 
-        def full(_records: object) -> None:
-            raise PlatformFault("no space")
+        def full(_data: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(node.records._spool, "append", full)
+        monkeypatch.setattr(node.records._spool, "_write", full)
         await node.put(1, 2)
         assert server.records() == {name(1): 1, name(2): 1}
         assert caplog.text.count("until then records go to CouchDB without it") == 1
