@@ -44,6 +44,7 @@ class Script:
         ("auto", "nft 12\nlegacy 3\n", "iptables-nft", "iptables v1.8.9 (nf_tables)"),
         ("auto", "nft 2\nlegacy 30\n", "iptables-legacy", "iptables v1.8.9 (legacy)"),
         ("auto", "nft 0\nlegacy 0\n", "iptables", "iptables v1.8.9 (nf_tables)"),
+        ("auto", "nft 5\nlegacy 5\n", "iptables", "iptables v1.8.9 (nf_tables)"),
         ("auto", "nft\nlegacy\n", "iptables", "iptables v1.8.9 (nf_tables)"),
         ("nft", "nft 0\nlegacy 30\n", "iptables-nft", "iptables v1.8.9 (nf_tables)"),
         ("legacy", "nft 9\nlegacy 0\n", "iptables-legacy", "iptables v1.8.9 (legacy)"),
