@@ -11,30 +11,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from invoker.driver import Driver, Lease, Refused, Request
-from invoker.errors import ActionNotFound, PlatformFault
+from invoker.errors import ActionNotFound, ContainerFault, PlatformFault
 from invoker.io.kafka_settings import AnswerTooLarge
 from invoker.io.logging import Logs
 from invoker.io.metrics import Metrics
 from invoker.policy import outcome as judge
-from invoker.policy.outcome import Condition, Outcome, Status
+from invoker.policy.outcome import Outcome, Status
 from invoker.policy.types import ActivationId, PrewarmKey, WarmKey
-from invoker.ports import ActionStore, Clock, RecordSink, Via
+from invoker.ports import ActionStore, Clock, RecordSink, TenantGuard, Via
 from invoker.protocol.acknowledgement import acknowledge, short_response
 from invoker.protocol.document import ActionDocument
-from invoker.protocol.logs import CollectedLog
 from invoker.protocol.message import ActivationMessage
-from invoker.protocol.record import Ending, activation_record, document_id, gbs
+from invoker.protocol.record import document_id
 from invoker.protocol.runtime_api import init_body, run_body
+from invoker.story import MS, Story, facts_of, identity, written
 
 log = logging.getLogger(__name__)
-
-MS = 1_000_000
-NO_LOG = CollectedLog(lines=[], size_bytes=0, complete=True, truncated=False)
 
 
 Answer: TypeAlias = Callable[[bytes], Awaitable[None] | None]
@@ -53,28 +51,9 @@ class RunnerSettings(msgspec.Struct, frozen=True):
     init_limit_min_ms: int = 10_000
 
 
-class Story(msgspec.Struct, eq=False):
-    """What is known of one activation so far. Spans in ns, 0 where there was none; instants in Unix ns."""
-
-    message: ActivationMessage
-    via: Via
-    headers: dict[str, str]
-    admitted: Callable[[], object]
-    document: ActionDocument | None = None
-    lease: Lease | None = None
-    log: CollectedLog = NO_LOG
-    wait_ns: int = -1
-    init_ns: int = -1
-    run_ns: int = -1
-    logs_ns: int = -1
-    record_ns: int = -1
-    run_start_ns: int = 0
-    end_ns: int = 0
-    condition: Condition = "running"
-
-
 class Runner:
-    """Runs activations, any number at once. `resolve` gives what a kind stands for, None for an unknown one."""
+    """Runs activations, any number at once. `resolve` gives what a kind stands for, None for an unknown one; `tenants`
+    is told whose a new container is before their code is in it."""
 
     def __init__(
         self,
@@ -86,6 +65,7 @@ class Runner:
         clock: Clock,
         metrics: Metrics,
         logs: Logs,
+        tenants: TenantGuard | None = None,
     ) -> None:
         self._settings = settings
         self._driver = driver
@@ -95,6 +75,7 @@ class Runner:
         self._clock = clock
         self._metrics = metrics
         self._logs = logs
+        self._tenants = tenants
 
     async def run(
         self,
@@ -119,14 +100,23 @@ class Runner:
             outcome = judge.not_provisioned()
         if story.end_ns == 0:
             story.run_start_ns = story.end_ns = self._clock.time_ns()
-        record = _record(story, outcome)
-        facts = _facts(story, outcome)
+        try:
+            await self._settle(story, outcome, answer)
+        except Exception:
+            log.exception("activation %s met a defect of the invoker after its run", message.activation_id)
+            await self._give_up(story, answer)
+
+    async def _settle(self, story: Story, outcome: Outcome, answer: Answer) -> None:
+        """From the outcome to the record, the acknowledgement, the container given back, and the log line."""
+        message = story.message
+        record = written(story, outcome)
+        facts = facts_of(story, outcome)
         if message.store_activations and not message.blocking:
             self._release(story, outcome)  # first: nobody's container waits for a store
             await self._store(story, record, facts)
-            delivery = answer(self._completion(message, outcome, record))
+            delivery = self._answered(story, answer, outcome, record)
         else:
-            delivery = answer(self._completion(message, outcome, record))
+            delivery = self._answered(story, answer, outcome, record)
             self._release(story, outcome)
         if delivery is not None and not await self._delivered(story, delivery, facts):
             await self._shorten(story, answer, outcome, record, facts)
@@ -135,11 +125,26 @@ class Runner:
         self._count(story, outcome)
         self._logs.invocation_completed(facts)
 
+    def _answered(self, story: Story, answer: Answer, outcome: Outcome, record: bytes) -> Awaitable[None] | None:
+        completion = self._completion(story.message, outcome, record)
+        story.answered = True
+        return answer(completion)
+
+    async def _give_up(self, story: Story, answer: Answer) -> None:
+        """After a defect: nobody is kept waiting, and no container stays busy."""
+        if story.lease is not None and not story.released:
+            self._driver.release(story.lease, reusable=False)
+        if not story.answered:
+            delivery = answer(self._short(story.message, is_system_error=True))
+            if delivery is not None:
+                with suppress(PlatformFault):
+                    await delivery
+
     async def skip(self, message: ActivationMessage, via: Via, answer: Answer, why: Skipped) -> None:
         """Acknowledge a message that is not to run (contract, sections 5 and 19): the short form, no system error, no
         record, and nothing counted. Never raises."""
         story = Story(message, via, {}, lambda: None)
-        facts = _identity(story)
+        facts = identity(story)
         facts[why] = True
         delivery = answer(self._short(message, is_system_error=False))
         if delivery is not None:
@@ -174,6 +179,12 @@ class Runner:
             return judge.not_provisioned(refusal.fault)
         self._metrics.container_start[lease.kind].inc()
         story.wait_ns = max(0, self._clock.time_ns() - message.transaction_start_ms * MS)
+        if self._tenants is not None and lease.kind != "warm":
+            try:
+                await self._tenants.admit(lease.container, message.namespace)
+            except ContainerFault as error:
+                log.warning("activation %s: %s", message.activation_id, error)
+                return judge.not_provisioned(error.fault)
         lease.container.arm_logs(document.logs_bytes)
         ended = await self._initialize(story, lease, document) if lease.kind != "warm" else None
         if ended is None:
@@ -212,6 +223,7 @@ class Runner:
 
     def _release(self, story: Story, outcome: Outcome) -> None:
         if story.lease is not None:
+            story.released = True
             self._driver.release(story.lease, outcome.reusable and story.log.complete)
 
     # --- what becomes of it -------------------------------------------------------------------------------------
@@ -278,63 +290,6 @@ class Runner:
             metrics.collect_logs.observe(story.logs_ns / 1e9)
 
 
-def _record(story: Story, outcome: Outcome) -> bytes:
-    """The activation record (contract, section 7)."""
-    ending = Ending(
-        status=outcome.status,
-        result=outcome.result,
-        size_bytes=outcome.size,
-        timed_out=outcome.limit_hit,
-        run_start_ns=story.run_start_ns,
-        end_ns=story.end_ns,
-        wait_ns=story.wait_ns if story.wait_ns >= 0 else None,
-        init_ns=story.init_ns if story.init_ns >= 0 else None,
-    )
-    return activation_record(story.message, story.document, ending, story.log.lines)
-
-
-def _facts(story: Story, outcome: Outcome) -> dict[str, Any]:
-    """The fields of the log line (contract, section 16), times in ms; a user's own result is never among them."""
-    message, document = story.message, story.document
-    facts = _identity(story)
-    if story.lease is not None:
-        facts.update(_of_lease(story.lease))
-        facts["hasPerContainerFirewall"] = False
-    for name, span_ns in (
-        ("waitTime", story.wait_ns),
-        ("initTime", story.init_ns),
-        ("runTime", story.run_ns),
-        ("logTime", story.logs_ns),
-    ):
-        if span_ns >= 0:
-            facts[name] = span_ns / MS
-    if not story.log.complete:
-        facts["logTimeout"] = True
-    if story.condition != "running":
-        facts["cstate"] = story.condition
-    if document is not None:
-        facts["kind"] = document.kind
-        duration_ms = story.end_ns // MS - (story.run_start_ns - max(0, story.init_ns)) // MS
-        facts["gbs"] = gbs(message.path, document.memory_mb, duration_ms)
-    facts["activationStatus"] = outcome.status.words
-    if outcome.status >= Status.DEVELOPER_ERROR:
-        facts["activationResponse"] = outcome.error
-    return facts
-
-
-def _identity(story: Story) -> dict[str, Any]:
-    """The fields that tell which activation it is; a header goes before the message."""
-    message, headers = story.message, story.headers
-    return {
-        "tid": headers.get("functions-transaction-id") or message.transaction_id,
-        "aid": headers.get("functions-activation-id") or message.activation_id,
-        "account": headers.get("functions-account") or message.subject,
-        "namespace": headers.get("functions-namespace") or message.namespace,
-        "function": headers.get("functions-function") or message.name,
-        "invokedVia": story.via,
-    }
-
-
 def _request(message: ActivationMessage, document: ActionDocument, kind: str) -> Request:
     """What the heart has to know of an activation."""
     key = WarmKey(
@@ -343,18 +298,3 @@ def _request(message: ActivationMessage, document: ActionDocument, kind: str) ->
     stem = PrewarmKey(kind, document.memory_mb)
     names = (message.namespace, message.name)
     return Request(ActivationId(message.activation_id), key, stem, document.concurrency, names)
-
-
-def _of_lease(lease: Lease) -> dict[str, Any]:
-    """The fields that tell of the container and how it was come by."""
-    facts: dict[str, Any] = {"containerType": lease.kind, "cid": lease.container.id, "cip": lease.container.address}
-    if lease.start_ns:
-        timings = lease.container.start_timings
-        facts["dockerRunTime"] = timings.get("run", 0.0) * 1000
-        facts["pollTime"] = timings.get("poll", 0.0) * 1000
-    if lease.resumed:
-        facts["unpauseTime"] = lease.unpause_ns / MS
-    if lease.evictions:
-        facts["deleteNum"] = lease.evictions
-        facts["deleteTime"] = lease.evict_ns / MS
-    return facts

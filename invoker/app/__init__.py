@@ -5,7 +5,10 @@ Nothing happens here that isn't construction; `lifecycle` starts and ends what t
 
 from __future__ import annotations
 
+import logging
 import sys
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from invoker.app.common import MIB, Instead, run
 from invoker.app.dev import Dev
@@ -15,12 +18,16 @@ from invoker.io import logging as invoker_logging
 
 __all__ = ["MIB", "Dev", "Instead", "run", "run_dev", "run_serve"]
 
+log = logging.getLogger(__name__)
 
-def run_serve(settings: ServeSettings) -> int:
-    """Serve as a node of a cluster. Returns the exit code."""
+
+def run_serve(settings: ServeSettings, slips: Mapping[str, str] = MappingProxyType({})) -> int:
+    """Serve as a node of a cluster. Returns the exit code. `slips`: variables that are probably meant as settings."""
     from invoker.app.serve import Serve  # its neighbours' libraries are only wanted here
 
     logs = invoker_logging.setup(settings.log_level, settings.log_format, sys.stdout)
+    for name, meant in slips.items():
+        log.warning("%s is no setting; did you mean %s?", name, meant)
     try:
         return run(Serve(settings, logs).serve())
     finally:

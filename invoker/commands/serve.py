@@ -41,7 +41,7 @@ def serve(*, check: bool = False, settings: bool = False, json: JsonFlag = False
         return _check(told, json)
     from invoker.app import run_serve
 
-    return run_serve(told)
+    return run_serve(told, config.likely_slips(config.ServeSettings, os.environ))
 
 
 def _check(settings: config.ServeSettings, json: bool) -> int:

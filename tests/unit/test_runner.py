@@ -10,12 +10,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from invoker import runner
 from invoker.errors import PlatformFault, StartFailed
 from invoker.io.fake_engine import FakeContainer, Moment, Path
 from invoker.policy import policyset
 from invoker.policy.outcome import Reply
 from invoker.policy.pausing import FixedGrace
 from invoker.ports import ContainerSpec
+from invoker.runner import Runner
 from tests.support.body import CAPACITY_MB, MEMORY_MB, Body, document
 from tests.support.node import message
 from tests.support.raw_http import until
@@ -282,6 +284,26 @@ async def test_a_defect_of_ours_is_an_answer_too(caplog: pytest.LogCaptureFixtur
         assert "met a defect of the invoker" in caplog.text
         await until(lambda: not body.pool.containers)
         assert len(body.lines.completed) == 1
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+@pytest.mark.parametrize("what", ["written", "facts_of", "_completion", "_store", "_count"])
+async def test_whatever_breaks_of_ours_the_caller_is_answered_once_and_the_container_given_back(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str, blocking: bool
+) -> None:
+    def breaks(*_: object, **__: object) -> Any:
+        raise RuntimeError("a defect")
+
+    async with Body(a_while, store_blocking=True) as body:
+        body.store.actions["guest", "act"] = document()
+        monkeypatch.setattr(runner if what in ("written", "facts_of") else Runner, what, breaks)
+        told = await body.run(message("act", blocking=blocking))
+        assert len(body.answers) == 1
+        assert told["isSystemError"] is (
+            what in ("written", "facts_of", "_completion") or (what, blocking) == ("_store", False)
+        )
+        assert not body.pool.placed
+        assert "met a defect of the invoker" in caplog.text
 
 
 async def test_metrics_count_what_was() -> None:
