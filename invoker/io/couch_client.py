@@ -27,6 +27,7 @@ from invoker.io.couch_time import Pace, RealPace, waits_s
 from invoker.protocol.sizes import format_size
 
 CONNECTIONS_MAX = 32
+LAST_TRY_S = 0.1  # however little is left of the time in all, a try that is begun gets so much
 REASON_MAX = 200  # characters of CouchDB's own words in a message of ours
 NS = 1_000_000_000
 
@@ -114,8 +115,9 @@ class CouchClient:
     async def _again(self, method: str, path: str, query: str, body: bytes | None, limit_bytes: int | None) -> Answer:
         until_ns = self._pace.monotonic_ns() + int(self._settings.retry_limit_s * NS)
         for wait_s in waits_s():
+            left_s = max(LAST_TRY_S, (until_ns - self._pace.monotonic_ns()) / NS)
             try:
-                answer = await self.once(method, path, query, body=body, limit_bytes=limit_bytes)
+                answer = await self.once(method, path, query, body=body, limit_bytes=limit_bytes, timeout_s=left_s)
             except CouchUnreachable as problem:
                 trouble = problem
             else:
@@ -129,17 +131,31 @@ class CouchClient:
         raise AssertionError  # the waits have no end
 
     async def once(
-        self, method: str, path: str, query: str = "", *, body: bytes | None = None, limit_bytes: int | None = None
+        self,
+        method: str,
+        path: str,
+        query: str = "",
+        *,
+        body: bytes | None = None,
+        limit_bytes: int | None = None,
+        timeout_s: float | None = None,
     ) -> Answer:
-        """One try, whatever the answer's status. Raises CouchUnreachable, AnswerTooLarge."""
+        """One try, whatever the answer's status; for as long as a request may take, or `timeout_s` where that is less.
+
+        Raises CouchUnreachable, AnswerTooLarge.
+        """
         settings = self._settings
+        total_s = settings.request_timeout_s if timeout_s is None else min(timeout_s, settings.request_timeout_s)
+        times = aiohttp.ClientTimeout(total=total_s, sock_connect=settings.connect_timeout_s)
         url = URL(f"{settings.url}/{path}{'?' if query else ''}{query}", encoded=True)
         headers = {} if body is None else {"Content-Type": "application/json"}
         payload = None if body is None else io.BytesIO(body)
         try:
             async with (
                 self._session() as session,
-                session.request(method, url, data=payload, headers=headers, allow_redirects=False) as response,
+                session.request(
+                    method, url, data=payload, headers=headers, allow_redirects=False, timeout=times
+                ) as response,
             ):
                 return Answer(response.status, await _read(response, limit_bytes or settings.body_limit_bytes))
         except (aiohttp.ClientError, OSError) as problem:  # a time limit is an OSError, too
@@ -176,10 +192,7 @@ class CouchClient:
             keepalive_timeout=settings.connection_lifetime_s,
             ttl_dns_cache=int(settings.connection_lifetime_s),
         )
-        times = aiohttp.ClientTimeout(total=settings.request_timeout_s, sock_connect=settings.connect_timeout_s)
-        return aiohttp.ClientSession(
-            connector=connector, headers=self._headers, timeout=times, cookie_jar=aiohttp.DummyCookieJar()
-        )
+        return aiohttp.ClientSession(connector=connector, headers=self._headers, cookie_jar=aiohttp.DummyCookieJar())
 
 
 def trust(settings: CouchDbSettings) -> ssl.SSLContext | None:

@@ -144,6 +144,23 @@ async def test_a_request_under_way_outlives_its_generation(server: FakeCouch, pa
     await client.close()
 
 
+async def test_a_server_that_never_answers_takes_no_longer_than_all_tries_may(server: FakeCouch) -> None:
+    client = CouchClient(settings(server, retry_limit_s=0.3, request_timeout_s=60))
+    await client.open()
+    go = asyncio.Event()
+
+    async def never() -> Any:
+        await go.wait()
+        yield b""
+
+    server.faults += [lambda _: web.Response(body=never())] * 10
+    async with asyncio.timeout(10):
+        with pytest.raises(CouchUnreachable, match="none came in time"):
+            await client.read("")
+    go.set()
+    await client.close()
+
+
 async def test_a_redirect_is_not_followed_with_our_password(client: CouchClient, server: FakeCouch) -> None:
     server.faults.append(lambda _: web.Response(status=302, headers={"Location": f"{server.url}/elsewhere"}))
     assert (await client.read("")).status == 302
