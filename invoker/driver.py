@@ -44,7 +44,7 @@ class Request(msgspec.Struct, eq=False):
     names: tuple[str, str]
     arrived_ns: int = 0
     start_asked_ns: int = 0
-    evictions: int = 0
+    evicted: tuple[Container, ...] = ()
     answer: Lease | Refused | None = None
     future: asyncio.Future[None] | None = None
 
@@ -53,7 +53,7 @@ class Lease(msgspec.Struct, eq=False):
     """A container for one activation. Give it back with `Driver.release`, whatever happened.
 
     Spans in ns, 0 where there was none: `start_ns` of this cold start, `unpause_ns` of the thaw, `evict_ns` waited for
-    evictions, of which the activation caused `evictions`.
+    evictions. `evicted` are the containers that the activation's arrival drove out.
     """
 
     activation: ActivationId
@@ -64,7 +64,7 @@ class Lease(msgspec.Struct, eq=False):
     start_ns: int = 0
     unpause_ns: int = 0
     evict_ns: int = 0
-    evictions: int = 0
+    evicted: tuple[Container, ...] = ()
 
 
 class Driver:
@@ -93,6 +93,7 @@ class Driver:
         self._containers: dict[ContainerId, Container] = {}
         self._thaw_ns: dict[ContainerId, int] = {}
         self._timers: dict[ev.TimerName, asyncio.TimerHandle] = {}
+        self._removed: list[Container] = []  # since an activation last arrived
         self._tasks: set[asyncio.Task[None]] = set()
         self._drained = asyncio.Event()
         self._carry_out: dict[type[act.AnyAction], Callable[[Any], None]] = {
@@ -134,9 +135,10 @@ class Driver:
             request.activation = ActivationId(request.activation + "'")
         self._requests[request.activation] = request
         request.arrived_ns = self.now_ns
+        self._removed.clear()
         self.feed(ev.InvocationArrived(request.activation, request.key, request.stem, request.concurrency))
-        if len(self.pool.actions) > 1:
-            request.evictions = sum(type(action) is act.Remove for action in self.pool.actions)
+        if self._removed:
+            request.evicted, self._removed = tuple(self._removed), []
         if request.answer is None:
             request.future = asyncio.get_running_loop().create_future()
             await request.future
@@ -213,7 +215,7 @@ class Driver:
             lease.evict_ns = request.start_asked_ns - request.arrived_ns
         if action.resumed:
             lease.unpause_ns = self._thaw_ns.get(number, 0)
-        lease.evictions = request.evictions
+        lease.evicted = request.evicted
         self._answer(request, lease)
 
     def _refuse(self, action: act.Refuse) -> None:
@@ -258,7 +260,9 @@ class Driver:
 
     def _remove(self, action: act.Remove) -> None:
         self._thaw_ns.pop(action.container, None)
-        self._begin(self._do_remove(action.container, self._containers.pop(action.container)))
+        container = self._containers.pop(action.container)
+        self._removed.append(container)
+        self._begin(self._do_remove(action.container, container))
 
     async def _do_remove(self, number: ContainerId, container: Container) -> None:
         try:

@@ -116,7 +116,10 @@ def _of_lease(lease: Lease) -> dict[str, Any]:
         facts["pollTime"] = timings.get("poll", 0.0) * 1000
     if lease.resumed:
         facts["unpauseTime"] = lease.unpause_ns / MS
-    if lease.evictions:
-        facts["deleteNum"] = lease.evictions
+    if lease.evicted:
+        facts["deleteNum"] = len(lease.evicted)
         facts["deleteTime"] = lease.evict_ns / MS
+        cleanup_s = sum(each.start_timings.get("firewall_cleanup", 0.0) for each in lease.evicted)
+        if cleanup_s:
+            facts["firewallCleanupTime"] = cleanup_s * 1000
     return facts

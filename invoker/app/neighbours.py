@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
-from invoker.app.common import MIB, docker_settings, observer, text
+import importlib
+
+from invoker.app.common import MIB, docker_settings, observer
 from invoker.config import ServeSettings
+from invoker.errors import SettingsError
 from invoker.firewall.state import Guarded
 from invoker.io.access import Guard, TokenSettings
 from invoker.io.couch import Couch
-from invoker.io.couch_settings import CouchDbSettings
+from invoker.io.couch_settings import database_settings, spool_settings
 from invoker.io.docker_engine import DockerEngine
 from invoker.io.firewall_reconciler import FirewallReconciler
 from invoker.io.firewall_settings import FirewallSettings
@@ -22,8 +25,8 @@ from invoker.io.key_file import KeyFile
 from invoker.io.kubernetes_settings import KubernetesSettings
 from invoker.io.kubernetes_watch import ClusterWatch, Counted
 from invoker.io.metrics import Metrics
-from invoker.io.spool_settings import SpoolSettings
 from invoker.io.tls import ServerTls, TlsFiles
+from invoker.ports import TenantRules
 from invoker.protocol.secrets import KeyRing
 
 OWNER = "functions-invoker"
@@ -37,7 +40,7 @@ class Neighbours:
         self.settings = settings
         self.docker = docker_settings(settings, OWNER, settings.instance)
         self.engine = DockerEngine(self.docker, observe=observer(metrics))
-        self.couch = _couch(settings, metrics)
+        self.couch = Couch(database_settings(settings, settings.cluster_ca_file), spool_settings(settings), metrics)
         kafka = kafka_settings(settings)
         self.consumer = KafkaConsumer(kafka, metrics.kafka_trouble.labels("reading").inc)
         self.producer = KafkaProducer(kafka, metrics.kafka_trouble.labels("acknowledging").inc)
@@ -108,32 +111,6 @@ def delivery_settings(settings: ServeSettings) -> DeliverySettings:
     )
 
 
-def _couch(settings: ServeSettings, metrics: Metrics) -> Couch:
-    secure = settings.couch_url.startswith("https:")
-    return Couch(
-        CouchDbSettings(
-            url=settings.couch_url,
-            username=settings.couch_username,
-            password=settings.couch_password.get_secret_value(),
-            prefix=settings.couch_database_prefix,
-            ca_file=text(settings.cluster_ca_file) if secure else None,
-            body_limit_bytes=settings.couch_body_limit_bytes,
-            connection_lifetime_s=settings.couch_connection_lifetime_ns / 1e9,
-            retry_limit_s=settings.couch_retry_limit_ns / 1e9,
-            flush_every_s=settings.records_flush_every_ns / 1e9,
-            batch_bytes=settings.records_batch_bytes,
-            blocked_every_s=settings.blocked_namespaces_every_ns / 1e9,
-        ),
-        SpoolSettings(
-            directory=str(settings.spool_dir),
-            spool_bytes=settings.spool_limit_bytes,
-            rejected_bytes=settings.spool_rejected_bytes,
-            sync=settings.spool_sync,
-        ),
-        metrics,
-    )
-
-
 def _guard(settings: ServeSettings, metrics: Metrics) -> Guard:
     token = settings.admin_token
     return Guard(
@@ -180,3 +157,22 @@ def _firewall(settings: ServeSettings, metrics: Metrics) -> FirewallReconciler:
 def capacity_mb(settings: ServeSettings) -> int:
     """The memory of USER_MEMORY, in MB."""
     return settings.user_memory_bytes // MIB
+
+
+def tenant_rules(settings: ServeSettings) -> TenantRules | None:
+    """What FIREWALL_TENANTS names. Raises SettingsError where it can't be had."""
+    if not settings.firewall_tenants:
+        return None
+    module, _, name = settings.firewall_tenants.partition(":")
+    try:
+        rules = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise SettingsError(
+            f"FIREWALL_TENANTS names {settings.firewall_tenants}, which can't be had: {error}"
+        ) from error
+    if not callable(getattr(rules, "rules_for", None)):
+        raise SettingsError(
+            f"FIREWALL_TENANTS names {settings.firewall_tenants}, which has no method rules_for(namespace) "
+            "(invoker.ports.TenantRules)"
+        )
+    return rules

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 
-from invoker.app.common import ACTIONS_CACHED, Instead, policies, pong, settle, stock
-from invoker.app.neighbours import Neighbours, capacity_mb, delivery_settings, kafka_settings
+from invoker.app.common import ACTIONS_CACHED, Instead, observer, policies, pong, settle, stock
+from invoker.app.neighbours import Neighbours, capacity_mb, delivery_settings, kafka_settings, tenant_rules
 from invoker.config import ServeSettings
 from invoker.driver import Driver
 from invoker.intake import Intake
@@ -24,7 +24,7 @@ from invoker.io.metrics import Metrics
 from invoker.kafka_intake import KafkaIntake
 from invoker.lifecycle import Lifecycle, Listener, Parts
 from invoker.policy import PolicySet, Pool
-from invoker.ports import ContainerEngine
+from invoker.ports import ContainerEngine, TenantGuard
 from invoker.protocol.manifest import parse_manifest
 from invoker.runner import Runner, RunnerSettings
 
@@ -61,7 +61,7 @@ class Serve:
         policy = instead.policies or policies(settings, capacity_mb(settings))
         manifest = parse_manifest(settings.runtimes_manifest)
         self.decision_log = self._decision_log(policy, clock.time_ns())
-        self.engine = self._engine()
+        tenants, self.engine = self._engine()
         pool = self.pool = Pool(policy)
         self.driver = Driver(pool, self.engine, clock, manifest.image, self.decision_log, self._hold)
         known = instead.actions or near.couch.actions
@@ -81,6 +81,7 @@ class Serve:
             clock,
             metrics,
             self._logs,
+            tenants,
         )
         self.intake = Intake(runner, near.keys)
         self.feed = KafkaIntake(
@@ -125,10 +126,13 @@ class Serve:
             files_max=settings.decision_log_files,
         )
 
-    def _engine(self) -> ContainerEngine:
-        near = self.neighbours
-        engine = near.engine if self._instead.engine is None else self._instead.engine(lambda _command, _seconds: None)
-        return engine if near.firewall is None else FirewalledEngine(engine, near.firewall)
+    def _engine(self) -> tuple[TenantGuard | None, ContainerEngine]:
+        near, instead = self.neighbours, self._instead
+        engine = near.engine if instead.engine is None else instead.engine(observer(self.metrics))
+        if near.firewall is None:
+            return None, engine
+        guarded = FirewalledEngine(engine, near.firewall, tenant_rules(self._settings))
+        return guarded, guarded
 
     def _opens(self) -> list[Callable[[], Awaitable[None]]]:
         """In the order of the contract's section 18; the engine, prewarm, the listeners and the feed come after."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Network
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from invoker.config.values import DurationNs, Settings, comma_list, lower, setting
 
@@ -38,3 +38,16 @@ class FirewallSettings(Settings):
         "server, comma-separated",
         "192.168.0.0/16,100.64.0.0/10",
     )
+    firewall_tenants: Annotated[str, Field(pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$")] = setting(
+        "",
+        "FIREWALL_TENANTS",
+        "Python object, module:name, that decides which namespaces' containers get rules of their own "
+        "(invoker.ports.TenantRules); empty: none does",
+        "our_rules.tenants:rules",
+    )
+
+    @model_validator(mode="after")
+    def _tenants_have_a_firewall(self) -> Self:
+        if self.firewall_tenants and self.firewall == "off":
+            raise ValueError("FIREWALL_TENANTS only makes sense with a firewall; set FIREWALL=helper or FIREWALL=host")
+        return self

@@ -9,7 +9,6 @@ page of all metrics.
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -340,27 +339,3 @@ LABELS = {
     "invoker_containers": ("state",),
 }
 UNITS = (("_seconds", "seconds"), ("_bytes", "bytes"), ("_mebibytes", "MiB"), ("batchSize_counter", "records"))
-
-
-def page() -> str:
-    """docs/metrics.md: every metric with its type, labels, unit and meaning."""
-    lines = [
-        "# Metrics",
-        "",
-        "`GET /metrics` answers in Prometheus' text format 0.0.4. Names that begin with `counter_`, `histogram_` or",
-        "`gauge_` are the reference's, for dashboards know them; `invoker_` marks this invoker's own, `process_` those",
-        "of the process.",
-        "",
-        "| metric | type | labels | unit | meaning |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    for metric in sorted(Metrics().registry.collect(), key=lambda metric: metric.name):
-        name = f"{metric.name}_total" if metric.type == "counter" else metric.name
-        unit = next((unit for end, unit in UNITS if metric.name.endswith(end)), "count")
-        labels = ", ".join(f"`{label}`" for label in LABELS.get(metric.name, ()))
-        lines.append(f"| `{name}` | {metric.type} | {labels} | {unit} | {metric.documentation.rstrip('.')} |")
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())

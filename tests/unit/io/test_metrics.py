@@ -9,6 +9,7 @@ from pathlib import Path
 from invoker.io import metrics
 from invoker.io.metrics import Metrics, Snapshot
 from invoker.policy.outcome import Status
+from scripts import metrics_page
 
 EACH_LOOP = True
 PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
@@ -167,7 +168,18 @@ async def test_the_loops_lag_is_the_worst_since_the_last_scrape() -> None:
 
 
 def test_the_page_agrees_with_the_registry() -> None:
-    assert PAGE.read_text("utf-8") == metrics.page(), "run: python -m invoker.io.metrics > docs/metrics.md"
+    assert PAGE.read_text("utf-8") == metrics_page.page(), "run: python -m scripts.metrics_page > docs/metrics.md"
+
+
+def test_every_metric_of_ours_serves_somebody() -> None:
+    """An alert or a panel; one that serves neither tells nobody anything."""
+    asked = {**metrics_page.alerts(), **metrics_page.panels()}
+    idle = [
+        metric.name
+        for metric in Metrics().registry.collect()
+        if metric.name.startswith("invoker_") and not metrics_page.serving(metric.name, asked)
+    ]
+    assert not idle
 
 
 def test_the_pages_labels_are_those_of_the_samples() -> None:

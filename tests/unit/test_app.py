@@ -1,0 +1,54 @@
+"""What `invoker serve` makes of its settings before it touches a neighbour."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+import pytest
+
+from invoker import config
+from invoker.app.neighbours import tenant_rules
+from invoker.errors import SettingsError
+from tests.unit.test_config import GOOD
+
+
+class Rules:
+    """A hook as an operator writes one."""
+
+    def rules_for(self, namespace: str) -> None:
+        """None of them has rules."""
+
+
+@pytest.fixture(autouse=True)
+def hook(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("our_rules")
+    module.rules, module.nothing = Rules(), object()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "our_rules", module)
+
+
+def test_the_hook_for_tenants_is_imported() -> None:
+    settings = config.load({**GOOD, "FIREWALL_TENANTS": "our_rules:rules"})
+    assert isinstance(tenant_rules(settings), Rules)
+    assert tenant_rules(config.load(GOOD)) is None
+
+
+@pytest.mark.parametrize(
+    ("named", "complaint"),
+    [("no_such_module:rules", "no_such_module"), ("our_rules:gone", "gone"), ("our_rules:nothing", "rules_for")],
+)
+def test_a_hook_that_can_not_be_had_is_named(named: str, complaint: str) -> None:
+    settings = config.load({**GOOD, "FIREWALL_TENANTS": named})
+    with pytest.raises(SettingsError, match=f"FIREWALL_TENANTS.*{complaint}"):
+        tenant_rules(settings)
+
+
+@pytest.mark.parametrize("named", ["rules", "our rules:x", ":x", "x:"])
+def test_what_is_no_name_of_a_hook(named: str) -> None:
+    with pytest.raises(SettingsError, match="FIREWALL_TENANTS"):
+        config.load({**GOOD, "FIREWALL_TENANTS": named})
+
+
+def test_a_hook_without_a_firewall_is_a_mistake() -> None:
+    with pytest.raises(SettingsError, match="FIREWALL_TENANTS"):
+        config.load({**GOOD, "FIREWALL": "off", "FIREWALL_TENANTS": "our_rules:rules"})
