@@ -53,12 +53,13 @@ _numbers = itertools.count(1)
 
 
 class Ports(NamedTuple):
-    """On 127.0.0.1: without protection, TLS, TLS with client certificates, SASL over TLS."""
+    """On 127.0.0.1: without protection, TLS, TLS with client certificates, SASL over TLS; and the broker's own."""
 
     plain: int
     tls: int
     mtls: int
     sasl: int
+    controller: int
 
 
 class Broker:
@@ -168,15 +169,13 @@ def run_broker(certificates: Certificates) -> Broker:
     ports = Ports(*_free_ports())
     name = f"{images.REPOSITORY}-kafka-{os.getpid()}-{next(_numbers)}"
     container = DockerContainer(image, name=name)
-    container.with_kwargs(labels={LABEL: str(os.getpid())})
+    container.with_kwargs(labels={LABEL: str(os.getpid())}, network_mode="host")  # it listens on loopback alone
     container.with_volume_mapping(str(certificates.directory), "/etc/kafka/secrets", "ro")
     for variable, value in environment(ports).items():
         container.with_env(variable, value)
-    for port in ports:
-        container.ports[str(port)] = ("127.0.0.1", port)  # type: ignore[assignment] - docker-py takes the pair
-    container.start()
     broker = Broker(f"127.0.0.1:{ports.plain}", name, ports)
     try:
+        container.start()
         broker.wait()
     except BaseException:
         broker.remove()
@@ -186,15 +185,16 @@ def run_broker(certificates: Certificates) -> Broker:
 
 def environment(ports: Ports) -> dict[str, str]:
     """A broker that is its own controller; PEM stores in /etc/kafka/secrets."""
-    doors = dict(zip(DOORS, ports, strict=True))
+    doors = dict(zip(DOORS, ports, strict=False))
     host = "127.0.0.1"
     jaas = f'required username="{USER}" password="{PASSWORD}" user_{USER}="{PASSWORD}";'
     return {
         "KAFKA_NODE_ID": "1",
         "KAFKA_PROCESS_ROLES": "broker,controller",
-        "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
+        "KAFKA_CONTROLLER_QUORUM_VOTERS": f"1@{host}:{ports.controller}",
         "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
-        "KAFKA_LISTENERS": ",".join(f"{door}://:{port}" for door, port in doors.items()) + ",CONTROLLER://:9093",
+        "KAFKA_LISTENERS": ",".join(f"{door}://{host}:{port}" for door, port in doors.items())
+        + f",CONTROLLER://{host}:{ports.controller}",
         "KAFKA_ADVERTISED_LISTENERS": ",".join(f"{door}://{host}:{port}" for door, port in doors.items()),
         "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": ("PLAIN:PLAINTEXT,TLS:SSL,MTLS:SSL,SASL:SASL_SSL,CONTROLLER:PLAINTEXT"),
         "KAFKA_INTER_BROKER_LISTENER_NAME": "PLAIN",
@@ -265,7 +265,7 @@ def _build(tag: str, base: str) -> None:
 
 
 def _scram_user(port: int, mechanism: str) -> list[str]:
-    where = ["--bootstrap-server", f"localhost:{port}", "--alter", "--entity-type", "users", "--entity-name", USER]
+    where = ["--bootstrap-server", f"127.0.0.1:{port}", "--alter", "--entity-type", "users", "--entity-name", USER]
     return [*where, "--add-config", f"{mechanism}=[iterations=4096,password={PASSWORD}]"]
 
 
@@ -286,7 +286,7 @@ def _remove_leftovers() -> None:
 def _free_ports() -> list[int]:
     """A port for each door, free on 127.0.0.1."""
     found: list[int] = []
-    while len(found) < len(DOORS):
+    while len(found) < len(Ports._fields):
         port = random.SystemRandom().choice(PORTS)
         with socket.socket() as probe:
             try:
