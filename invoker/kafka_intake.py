@@ -83,8 +83,9 @@ class InOrder:
 class KafkaIntake:
     """Takes messages from `source` for a runner, from `open` until `stop`.
 
-    `acks` takes the acknowledgements; `blocked` gives the namespaces whose messages are skipped; `waiting` how many
-    activations of all doors wait in the pool, whose HoldIntake and ResumeIntake `hold` has to be told.
+    `acks` takes the acknowledgements; `blocked` gives the namespaces whose messages are skipped; `waiting` and
+    `running` how many activations of all doors wait in the pool and have a container, or one that starts; `hold` has to
+    be told of the pool's HoldIntake and ResumeIntake.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class KafkaIntake:
         metrics: Metrics,
         *,
         waiting: Callable[[], int],
+        running: Callable[[], int],
         blocked: Callable[[], Container[str]] = tuple,
     ) -> None:
         self._settings = settings
@@ -108,6 +110,7 @@ class KafkaIntake:
         self._keys = keys
         self._clock = clock
         self._waiting = waiting
+        self._running = running
         self._blocked = blocked
         self._at_least_once = settings.delivery == "at-least-once"
         self._delay = metrics.kafka_delay.labels(topic)
@@ -144,6 +147,7 @@ class KafkaIntake:
             return 0
         free = min(
             settings.intake_limit - self._waiting() - self._between,
+            settings.intake_limit + self._running() - len(self._tasks),  # those that ran and are not acknowledged, too
             settings.answers_limit - self._answering,
         )
         return min(free, settings.uncommitted_limit - len(self._offsets)) if self._at_least_once else free
@@ -299,6 +303,7 @@ class KafkaIntake:
 
         def done(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
+            self._room.set()
             if task.cancelled():  # it was cut off: not through
                 return
             if (error := task.exception()) is not None:

@@ -83,6 +83,7 @@ async def node(settings: KafkaSettings, given: Body | None = None, **delivery: A
             body.clock,
             body.metrics,
             waiting=lambda: len(body.pool.waiting),
+            running=lambda: len(body.pool.placed),
         )
         body.driver._hold_intake = intake.hold  # pyright: ignore[reportPrivateUsage] - as given at its making
         made = Node(body, consumer, producer, intake)

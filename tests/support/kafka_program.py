@@ -75,6 +75,7 @@ async def serve(bootstrap: str, instance: int, delivery: Delivery, directory: Pa
         clock,
         metrics,
         waiting=lambda: len(pool.waiting),
+        running=lambda: len(pool.placed),
     )
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
