@@ -71,11 +71,13 @@ def marked(owner: str, instance: int | None = None) -> list[str]:
 
 
 def remove_all(owner: str) -> None:
-    """Remove every container and network with this owner."""
-    for container in marked(owner):
+    """Remove every container and network with this owner, and what stands on those networks whoever owns it."""
+    networks = docker("network", "ls", "--filter", f"label={OWNER_LABEL}={owner}", "--format", "{{.ID}}").split()
+    filters = [f"--filter=network={network}" for network in networks]
+    guests = docker("ps", "--all", *filters, "--format", "{{.Names}}").split() if networks else []
+    for container in {*marked(owner), *guests}:
         subprocess.run(["docker", "unpause", container], capture_output=True, timeout=TIMEOUT_S, check=False)
         docker("rm", "--force", "--volumes", container)
-    networks = docker("network", "ls", "--filter", f"label={OWNER_LABEL}={owner}", "--format", "{{.ID}}").split()
     if networks:
         docker("network", "rm", *networks)
 
