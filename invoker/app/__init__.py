@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from invoker.app.common import MIB, Instead, run
-from invoker.app.dev import Dev
 from invoker.config import DevSettings, ServeSettings
 from invoker.io import dev_file
 from invoker.io import logging as invoker_logging
 
-__all__ = ["MIB", "Dev", "Instead", "run", "run_dev", "run_serve"]
+__all__ = ["MIB", "Instead", "run", "run_dev", "run_serve"]
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +35,8 @@ def run_serve(settings: ServeSettings, slips: Mapping[str, str] = MappingProxyTy
 
 def run_dev(settings: DevSettings) -> int:
     """Serve everything from one process (no Kafka, no CouchDB). Returns the exit code."""
+    from invoker.app.dev import Dev  # a node of a cluster can spare its store
+
     claim = dev_file.claim(settings.data_dir)
     logs = invoker_logging.setup(settings.log_level, settings.log_format, sys.stdout)
     try:

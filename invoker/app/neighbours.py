@@ -42,8 +42,8 @@ class Neighbours:
         self.engine = DockerEngine(self.docker, observe=observer(metrics))
         self.couch = Couch(database_settings(settings, settings.cluster_ca_file), spool_settings(settings), metrics)
         kafka = kafka_settings(settings)
-        self.consumer = KafkaConsumer(kafka, metrics.kafka_trouble.labels("reading").inc)
-        self.producer = KafkaProducer(kafka, metrics.kafka_trouble.labels("acknowledging").inc)
+        self.consumer = KafkaConsumer(kafka, metrics.kafka_trouble.labels("topic").inc)
+        self.producer = KafkaProducer(kafka, metrics.kafka_trouble.labels("acknowledgements").inc)
         self.pings = HealthPings(self.producer, settings.instance, settings.user_memory_bytes)
         self.tls = ServerTls(
             TlsFiles(

@@ -94,6 +94,7 @@ class Serve:
             clock,
             metrics,
             waiting=lambda: len(pool.waiting),
+            running=lambda: len(pool.placed),
             blocked=lambda: near.couch.blocked,
         )
         self.admin = AdminApi(settings.instance, self._switched)

@@ -12,6 +12,7 @@ import re
 import sys
 
 from invoker import app, config
+from invoker.app.dev import Dev
 from invoker.io import dev_file
 from invoker.io import logging as invoker_logging
 from invoker.protocol.document import ActionDocument, InlineCode
@@ -59,7 +60,7 @@ def main() -> int:
         runner=RunnerSettings(0, settings.user_memory_bytes), actions=NamedActions(), sink=NoRecords()
     )
     try:
-        return app.run(app.Dev(settings, claim, logs, instead).serve())
+        return app.run(Dev(settings, claim, logs, instead).serve())
     finally:
         logs.close()
         claim.release()

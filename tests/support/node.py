@@ -22,7 +22,8 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from invoker import config
-from invoker.app import MIB, Dev, Instead
+from invoker.app import MIB, Instead
+from invoker.app.dev import Dev
 from invoker.io import dev_file
 from invoker.io import logging as invoker_logging
 from invoker.io.cgroup import ControlGroup
