@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from invoker.policy.actions import Refuse
 from invoker.policy.events import InvocationArrived, RunFinished
 from invoker.replay import read
@@ -14,6 +16,7 @@ from tests.support.node import NAMESPACE, Machine, serving
 TOTAL = 120
 
 
+@pytest.mark.contract("14", "16")
 async def test_what_goes_in_comes_out(machine: Machine, tmp_path: Path) -> None:
     async with serving(machine, tmp_path, USER_MEMORY=f"{TIGHT_MB} MB", PAUSE_GRACE="20ms") as node:
         await put_actions(node.put)

@@ -46,6 +46,7 @@ def report(row: Row, node: Node) -> None:
     OUTCOMES[row.name, node.machine.name] = "FAILED"
 
 
+@pytest.mark.contract("14")
 async def test_row(row: Row, node: Node, report: None, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     if row.policies == "default, never pausing":
         await play(row, node)

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.node import RAW, Machine, message, serving
 
 VALUES = [
@@ -28,6 +30,7 @@ VALUES = [
 CONTENT = b'{"z":{"k":1,"k":2},' + b",".join(b'"v%d":%b' % pair for pair in enumerate(VALUES)) + b',"a":true}'
 
 
+@pytest.mark.contract("3")
 async def test_the_container_gets_the_parameters_as_they_were_written(machine: Machine, tmp_path: Path) -> None:
     async with serving(machine, tmp_path) as node:
         await node.put("echo", "{}", RAW)
@@ -52,6 +55,7 @@ def another(name: str) -> dict[str, Any]:
     return {"path": "guest", "name": name, "version": "0.0.2"}
 
 
+@pytest.mark.contract("7")
 async def test_the_caller_and_the_record_get_the_result_as_it_was_written(machine: Machine, tmp_path: Path) -> None:
     async with serving(machine, tmp_path) as node:
         await node.put("echo", "{}", RAW)

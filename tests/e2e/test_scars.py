@@ -12,6 +12,8 @@ import json
 import time
 from pathlib import Path
 
+import pytest
+
 from invoker.policy.actions import Dispatch, Remove
 from invoker.replay import read
 from tests.support.node import Machine, Node, eventually, message, serving
@@ -53,6 +55,7 @@ def main(args):
 """
 
 
+@pytest.mark.contract("10", "14")
 async def test_heavy_logging_does_not_extend_the_time_limit(machine: Machine, tmp_path: Path) -> None:
     async with serving(machine, tmp_path) as node:
         await node.put("flood", FLOOD, timeout=500, logs=16)
@@ -66,6 +69,7 @@ async def test_heavy_logging_does_not_extend_the_time_limit(machine: Machine, tm
         await eventually(lambda: container not in machine.standing(), "it is gone")
 
 
+@pytest.mark.contract("13")
 async def test_a_warm_container_never_serves_code_that_was_replaced(machine: Machine, tmp_path: Path) -> None:
     async with serving(machine, tmp_path) as node:
         store = node.dev.store
@@ -135,6 +139,7 @@ def main(args):
 """
 
 
+@pytest.mark.contract("10", "16")
 async def test_whatever_is_printed_logs_and_records_are_json(machine: Machine, tmp_path: Path) -> None:
     async with serving(machine, tmp_path) as node:
         await node.put("nasty", NASTY)

@@ -6,6 +6,8 @@ import asyncio
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.support.node import PYTHON, Machine, eventually, serving
 
 MEET = """
@@ -27,6 +29,7 @@ def with_stock(manifest: str) -> str:
     return json.dumps(read)
 
 
+@pytest.mark.contract("11", "13")
 async def test_from_stock_and_the_stock_is_filled_again(machine: Machine, tmp_path: Path) -> None:
     manifest = with_stock(machine.manifest())
     async with serving(machine, tmp_path, RUNTIMES_MANIFEST=manifest, PAUSING="never") as node:
@@ -40,6 +43,7 @@ async def test_from_stock_and_the_stock_is_filled_again(machine: Machine, tmp_pa
         assert (await node.call("act")).kind == "warm"
 
 
+@pytest.mark.contract("12")
 async def test_several_activations_share_a_container(machine: Machine, tmp_path: Path) -> None:
     """They wait for each other, so they can only end if they run at once in the same one."""
     async with serving(machine, tmp_path, USER_MEMORY="128 MB", PAUSING="never") as node:

@@ -58,6 +58,7 @@ def complaints(**changes: str | None) -> list[str]:
     return [line.strip() for line in lines]
 
 
+@pytest.mark.contract("2")
 def test_a_good_environment() -> None:
     settings = config.load(GOOD)
     assert settings.instance == 3
@@ -74,6 +75,7 @@ def test_a_good_environment() -> None:
     assert settings.containers_subnet == IPv4Network("172.18.0.0/16")
 
 
+@pytest.mark.contract("2")
 def test_what_the_reference_fixes_in_code_is_the_default() -> None:
     settings = config.load(GOOD)
     assert settings.http_port == 8443
@@ -91,6 +93,7 @@ def test_what_the_reference_fixes_in_code_is_the_default() -> None:
     assert settings.decision_log_dir is None
 
 
+@pytest.mark.contract("2")
 @pytest.mark.parametrize(
     ("subnet", "first", "last"),
     [
@@ -120,6 +123,7 @@ def test_settings_that_may_be_empty() -> None:
     assert settings.encryption_keys == {}
 
 
+@pytest.mark.contract("2")
 def test_every_missing_variable_is_named_with_an_example() -> None:
     with pytest.raises(SettingsError) as caught:
         config.load({})
@@ -129,11 +133,13 @@ def test_every_missing_variable_is_named_with_an_example() -> None:
     assert all(": is missing; for example " in line for line in lines)
 
 
+@pytest.mark.contract("2")
 def test_all_mistakes_are_told_at_once() -> None:
     lines = complaints(ID=None, USER_MEMORY="16", HTTP_PORT="no", POLICY="best", PAUSE_GRACE="150")
     assert [line.split(":")[0] for line in lines] == ["POLICY", "PAUSE_GRACE", "HTTP_PORT", "ID", "USER_MEMORY"]
 
 
+@pytest.mark.contract("2")
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
@@ -189,6 +195,7 @@ def test_a_likely_slip_is_pointed_out() -> None:
     assert config.likely_slips(ServeSettings, GOOD) == {}
 
 
+@pytest.mark.contract("2")
 def test_secrets_are_in_no_text() -> None:
     settings = config.load(GOOD)
     texts = [repr(settings), str(settings), repr(config.describe(settings)), settings.model_dump_json()]

@@ -10,6 +10,7 @@ from invoker.errors import ContainerFault
 from tests.contract.engine.lab import Deaths, Lab, eventually, init, initialised, result, run, started
 
 
+@pytest.mark.contract("14")
 async def test_exit_in_a_run(lab: Lab) -> None:
     deaths = Deaths()
     container = await initialised(lab, await lab.engine(), deaths)
@@ -22,6 +23,7 @@ async def test_exit_in_a_run(lab: Lab) -> None:
     assert deaths.told == [False]
 
 
+@pytest.mark.contract("14")
 async def test_exit_in_init(lab: Lab) -> None:
     deaths = Deaths()
     container = await started(lab, await lab.engine(), deaths)
@@ -58,6 +60,7 @@ async def test_killed_in_the_midst_of_runs(lab: Lab) -> None:
     assert deaths.told == [False]
 
 
+@pytest.mark.contract("14")
 async def test_killed_while_frozen(lab: Lab) -> None:
     deaths = Deaths()
     container = await initialised(lab, await lab.engine(), deaths)
@@ -71,6 +74,7 @@ async def test_killed_while_frozen(lab: Lab) -> None:
     assert deaths.told in ([], [False])
 
 
+@pytest.mark.contract("14")
 async def test_out_of_memory_in_a_run(lab: Lab) -> None:
     deaths = Deaths()
     container = await initialised(lab, await lab.engine(), deaths)
@@ -81,6 +85,7 @@ async def test_out_of_memory_in_a_run(lab: Lab) -> None:
     assert await container.condition() == "oom"
 
 
+@pytest.mark.contract("14")
 async def test_out_of_memory_in_init(lab: Lab) -> None:
     deaths = Deaths()
     container = await started(lab, await lab.engine(), deaths)

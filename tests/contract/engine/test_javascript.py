@@ -33,6 +33,7 @@ async def javascript(lab: Lab, died: Deaths) -> Container:
     return container
 
 
+@pytest.mark.contract("12")
 async def test_javascript_runs_logs_fails_and_is_frozen(lab: Lab) -> None:
     container = await javascript(lab, Deaths())
     result(await run(container, "say", out=["one"], err=["two"]))

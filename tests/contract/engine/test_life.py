@@ -23,6 +23,7 @@ from tests.contract.engine.lab import (
 )
 
 
+@pytest.mark.contract("12")
 async def test_started_means_ready(lab: Lab) -> None:
     engine = await lab.engine()
     container = await started(lab, engine)
@@ -59,6 +60,7 @@ async def test_an_unknown_kind_is_no_container(lab: Lab) -> None:
     assert lab.standing(lab.identities[0]) == []
 
 
+@pytest.mark.contract("12")
 @pytest.mark.parametrize("kind", [LOST, MUTE])
 async def test_a_container_that_never_answers_is_no_container(lab: Lab, kind: str) -> None:
     engine = await lab.engine(ready_timeout_s=LIMIT_S if kind == LOST else 0.5)
@@ -177,6 +179,7 @@ async def test_pause_and_removal_at_once(lab: Lab) -> None:
     assert lab.standing(lab.identities[0]) == []
 
 
+@pytest.mark.contract("1")
 async def test_orphans_are_removed_at_open_and_only_ones_own(lab: Lab) -> None:
     engine = await lab.engine()
     neighbour = await initialised(lab, engine)
@@ -187,6 +190,7 @@ async def test_orphans_are_removed_at_open_and_only_ones_own(lab: Lab) -> None:
     assert result(await run(neighbour, x=1))["x"] == 1
 
 
+@pytest.mark.contract("18")
 async def test_close_removes_all_in_any_state(lab: Lab) -> None:
     engine = await lab.engine()
     idle, frozen, busy = await asyncio.gather(*(initialised(lab, engine) for _ in range(3)))

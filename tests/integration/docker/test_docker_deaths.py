@@ -16,6 +16,7 @@ from tests.support.odd_calls import WAIT_S, Deaths, spec, unexpected, value
 pytestmark = pytest.mark.docker
 
 
+@pytest.mark.contract("14")
 @pytest.mark.parametrize(
     ("oddity", "condition"), [({"do": "leave"}, "exited"), ({"do": "hog"}, "oom"), ({"do": "child_hog"}, "oom")]
 )
@@ -41,6 +42,7 @@ async def test_how_a_run_was_lost(docker_engine: Make, odd_image: str, oddity: d
     assert len(deaths.reported) <= 1
 
 
+@pytest.mark.contract("14")
 async def test_without_the_cgroup_docker_tells_memory_from_exit(docker_engine: Make, odd_image: str) -> None:
     engine = await docker_engine()
     for number, (oddity, condition) in enumerate((("hog", "oom"), ("leave", "exited")), start=1):
@@ -49,6 +51,7 @@ async def test_without_the_cgroup_docker_tells_memory_from_exit(docker_engine: M
         assert (await container.run(value(do=oddity), WAIT_S)).condition == condition
 
 
+@pytest.mark.contract("12")
 async def test_time_limit(docker_engine: Make, odd_image: str) -> None:
     engine = await docker_engine()
     container = await engine.start(spec(odd_image), unexpected)
@@ -56,6 +59,7 @@ async def test_time_limit(docker_engine: Make, odd_image: str) -> None:
     assert (reply.timed_out, reply.status, reply.condition) == (True, None, "running")
 
 
+@pytest.mark.contract("14")
 async def test_killed_while_paused(docker_engine: Make, odd_image: str) -> None:
     """On cgroup v1 the frozen process dies at the thaw; on v2 it is dead by then. Either way it is not handed out."""
     engine = await docker_engine(freeze="cgroup")

@@ -21,6 +21,7 @@ def image_of(dockerfile: str, tmp_path: Path) -> str:
     return images.build(tmp_path, base=images.base_image("python"), repository="odd-text")
 
 
+@pytest.mark.contract("12")
 @pytest.mark.parametrize(
     ("dockerfile", "message"),
     [
@@ -45,6 +46,7 @@ async def test_missing_image_names_the_remedy(docker_engine: Make) -> None:
     assert "taken=0" in repr(engine)
 
 
+@pytest.mark.contract("12")
 async def test_no_address_left(docker_engine: Make, odd_image: str) -> None:
     engine = await docker_engine(address_first=10, address_last=10)
     container = await engine.start(spec(odd_image), unexpected)

@@ -6,10 +6,13 @@ import json
 import re
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from invoker.protocol.container_body import container_name, create_body, is_hardened
+
+pytestmark = pytest.mark.contract("12")
 
 ODD = st.sampled_from(["host", "none", "container:x", "", "../..", "/", "a:b", "ALL", "0.0.0.0", "10.0.0.1", "net"])
 TEXTS = ODD | st.text(max_size=20)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -83,6 +84,7 @@ def test_a_broken_stream_stays_broken() -> None:
         raise AssertionError(f"passed on: {got}")
 
 
+@pytest.mark.contract("10")
 def test_any_output_keeps_a_log_within_its_limits() -> None:
     rng = random.Random(SEED)
     for each in range(LOG_ROUNDS):
@@ -108,6 +110,7 @@ def check(log: CollectedLog, limit_bytes: int, where: str) -> None:
         assert len(line.encode()) <= HEAD_COLUMNS + 3 * LINE_BYTES_MAX, where  # a broken byte becomes U+FFFD
 
 
+@pytest.mark.contract("10")
 def test_a_stream_without_end_or_newline_is_cut_and_not_kept() -> None:
     """Memory while 64 MiB go by: a pending line and a full log, whatever the function prints."""
     collector = LogCollector()
@@ -131,6 +134,7 @@ TEXTS = st.lists(
 CUTS = st.lists(st.integers(0, 4000), max_size=8)
 
 
+@pytest.mark.contract("10")
 @given(first=TEXTS, second=TEXTS, cuts=CUTS, tail=st.booleans())
 def test_lines_don_t_depend_on_how_they_were_cut(
     first: list[bytes], second: list[bytes], cuts: list[int], tail: bool
@@ -153,6 +157,7 @@ def test_lines_don_t_depend_on_how_they_were_cut(
         assert log.complete
 
 
+@pytest.mark.contract("10")
 @given(st.lists(st.sampled_from([1, 2]), max_size=12), st.integers(1, 4))
 def test_the_nth_pair_of_sentinels_closes_the_nth_log(order: list[int], at_once: int) -> None:
     """Several activations at once: each stream's n-th text belongs to the n-th log, whatever the streams' order."""

@@ -6,6 +6,7 @@ import base64
 import json
 from typing import Any
 
+import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
@@ -88,6 +89,7 @@ def envelope(content: str, **changes: Any) -> ActivationMessage:
 DOCUMENT = decode_action(b'{"namespace":"guest","name":"hello","exec":{"kind":"python:3","code":"x"}}')
 
 
+@pytest.mark.contract("3")
 @given(content=st.lists(st.tuples(STRINGS, RAW_JSON), max_size=4).map(_object))
 def test_content_that_nothing_is_taken_from_is_not_touched(content: str) -> None:
     message = envelope(content)
@@ -95,6 +97,7 @@ def test_content_that_nothing_is_taken_from_is_not_touched(content: str) -> None
     assert run_body(message, DOCUMENT, 1).startswith(b'{"value":' + content.encode() + b",")
 
 
+@pytest.mark.contract("3")
 @given(values=CONTENTS, data=st.data())
 def test_each_parameter_goes_one_way_and_as_it_was(values: dict[str, str], data: st.DataObject) -> None:
     """Some at initialisation, some encrypted, the others as they are: each value arrives once and unchanged."""
@@ -119,6 +122,7 @@ def sealed(plain: bytes) -> str:
     return base64.b64encode(b"\0\0\0\x80" + nonce + AESGCM(KEY).encrypt(nonce, plain, None)).decode()
 
 
+@pytest.mark.contract("3")
 @given(
     transaction=st.tuples(TEXTS, INT64),
     names=st.tuples(IDS, NAMES, NAMES, NAMES, TEXTS, TEXTS),
@@ -154,6 +158,7 @@ def test_the_envelope_is_read_as_it_was_written(
     assert (message.store_activations, message.blocking) == flags
 
 
+@pytest.mark.contract("7")
 @given(
     result=st.lists(st.tuples(STRINGS, RAW_JSON), max_size=4).map(_object),
     logs=st.lists(TEXTS, max_size=3),
@@ -192,6 +197,7 @@ def test_a_record_is_json_with_the_result_in_it(
     assert json.loads(acknowledge(message, record, False, 0, 0))["response"] == read
 
 
+@pytest.mark.contract("8")
 @given(data=st.binary(max_size=300), binary=st.booleans())
 def test_code_kept_inside_the_document_comes_out(data: bytes, binary: bool) -> None:
     data = data if binary else data.decode("utf-8", "replace").encode()
@@ -202,6 +208,7 @@ def test_code_kept_inside_the_document_comes_out(data: bytes, binary: bool) -> N
     assert decode_action(json.dumps(document).encode()).code == InlineCode(expected)
 
 
+@pytest.mark.contract("2")
 @given(st.integers(0, 2**63 - 1))
 def test_sizes(size: int) -> None:
     assert parse_size(format_size(size)) == size

@@ -44,6 +44,7 @@ class Counts:
         self.misses += 1
 
 
+@pytest.mark.contract("8")
 async def test_a_revision_is_read_once() -> None:
     shelf, counts = Shelf(), Counts()
     cache = CachedActions(shelf, on_hit=counts.hit, on_miss=counts.miss)
@@ -55,6 +56,7 @@ async def test_a_revision_is_read_once() -> None:
     assert (counts.hits, counts.misses) == (1, 3)
 
 
+@pytest.mark.contract("8")
 async def test_many_at_once_share_a_read() -> None:
     shelf, counts = Shelf(), Counts()
     shelf.gate.clear()
@@ -69,6 +71,7 @@ async def test_many_at_once_share_a_read() -> None:
     assert (counts.hits, counts.misses) == (0, 100)
 
 
+@pytest.mark.contract("8")
 @pytest.mark.parametrize("failure", [ActionNotFound("no action"), PlatformFault("the store is away")])
 async def test_a_failure_is_told_to_all_and_forgotten(failure: Exception) -> None:
     shelf = Shelf()
@@ -81,6 +84,7 @@ async def test_a_failure_is_told_to_all_and_forgotten(failure: Exception) -> Non
     assert len(shelf.reads) == 2
 
 
+@pytest.mark.contract("8")
 async def test_the_least_recently_used_goes_first() -> None:
     shelf = Shelf()
     cache = CachedActions(shelf, 2)

@@ -142,6 +142,7 @@ def test_what_json_has_no_words_for_is_written_all_the_same(logs: Logs, pipe: Pi
     assert third["kept"] == 1
 
 
+@pytest.mark.contract("16")
 def test_invocation_completed(logs: Logs, pipe: Pipe) -> None:
     logs.invocation_completed({"tid": "t", "aid": "a", "containerType": "warm", "waitTime": 3, "gbs": 0.025})
     [line] = written(logs, pipe)
@@ -151,6 +152,7 @@ def test_invocation_completed(logs: Logs, pipe: Pipe) -> None:
     assert (line["tid"], line["waitTime"], line["gbs"]) == ("t", 3, 0.025)
 
 
+@pytest.mark.contract("16")
 def test_invocation_completed_is_an_info_line(pipe: Pipe) -> None:
     logs = setup("warn", "json", pipe.stream)
     logs.invocation_completed({"tid": "t"})

@@ -6,6 +6,8 @@ import asyncio
 import re
 from pathlib import Path
 
+import pytest
+
 from invoker.io import metrics
 from invoker.io.metrics import Metrics, Snapshot
 from invoker.policy.outcome import Status
@@ -65,6 +67,7 @@ def series(text: str) -> list[str]:
     return [line.rpartition(" ")[0] for line in text.splitlines() if line and not line.startswith("#")]
 
 
+@pytest.mark.contract("15")
 def test_counters_have_the_contracts_names_and_labels() -> None:
     found = [one for one in series(exposition()) if one.startswith("counter_")]
     expected = [
@@ -73,6 +76,7 @@ def test_counters_have_the_contracts_names_and_labels() -> None:
     assert sorted(found) == sorted(expected)
 
 
+@pytest.mark.contract("15")
 def test_histograms_have_the_contracts_names_and_buckets() -> None:
     text = exposition()
     buckets = [one for one in series(text) if "_bucket" in one and not one.startswith("invoker_")]
@@ -83,6 +87,7 @@ def test_histograms_have_the_contracts_names_and_buckets() -> None:
         assert " ".join(dict.fromkeys(edges)) == f"{expected} +Inf", name
 
 
+@pytest.mark.contract("15")
 def test_labels_of_histograms_and_gauges() -> None:
     found = series(exposition())
     commands = [one for one in found if one.startswith("histogram_invoker_docker_finish_seconds_count")]
@@ -94,6 +99,7 @@ def test_labels_of_histograms_and_gauges() -> None:
     assert 'gauge_kafka_topic_counter{topic="invoker0"}' in found
 
 
+@pytest.mark.contract("15")
 def test_there_is_nothing_but_the_contracts_ours_and_the_process() -> None:
     text = exposition()
     assert "_created" not in text
@@ -103,6 +109,7 @@ def test_there_is_nothing_but_the_contracts_ours_and_the_process() -> None:
     assert "process_cpu_seconds_total" in text
 
 
+@pytest.mark.contract("15")
 def test_children_are_bound() -> None:
     all_metrics = Metrics()
     all_metrics.activation_start.inc()

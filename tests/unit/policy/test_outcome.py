@@ -8,6 +8,8 @@ import pytest
 
 from invoker.policy.outcome import Outcome, Reply, Status, not_fetched, not_found, not_provisioned, of_init, of_run
 
+pytestmark = pytest.mark.contract("14")
+
 MEMORY = "The function exhausted its memory and was aborted."
 EXIT = "The function did not produce a valid response and exited unexpectedly."
 INIT = "The function did not initialize and exited unexpectedly."
@@ -90,6 +92,7 @@ def test_a_200_that_is_no_object_is_quoted_and_the_container_kept(body: bytes) -
     assert_error(outcome, f"The function did not produce a valid JSON response: {body.decode()}")
 
 
+@pytest.mark.contract("19")
 def test_what_is_no_utf8_is_quoted_with_replacements() -> None:
     assert of_run(Reply(200, b"\xff\xfe"), 100).error.endswith("response: \ufffd\ufffd")  # type: ignore[union-attr]
 
@@ -124,6 +127,7 @@ def test_ends_before_any_container() -> None:
     assert not_provisioned("oom").status is not_provisioned("exited").status is Status.DEVELOPER_ERROR
 
 
+@pytest.mark.contract("19")
 def test_the_words_of_a_status() -> None:
     assert [status.label for status in Status] == ["success", "application_error", "developer_error", "system_error"]
     assert [status.words for status in Status] == ["success", "application error", "developer error", "internal error"]

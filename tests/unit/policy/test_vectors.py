@@ -30,6 +30,7 @@ def event_of(words: list[Any], functions: dict[str, Any]) -> AnyEvent:
     return msgspec.convert(words, AnyEvent)
 
 
+@pytest.mark.contract("13")
 @pytest.mark.parametrize("path", VECTORS, ids=lambda path: path.stem)
 def test_the_vector_comes_out_as_written(path: pathlib.Path) -> None:
     vector = tomllib.loads(path.read_text())

@@ -10,6 +10,8 @@ from invoker.protocol.acknowledgement import acknowledge, short_response
 from invoker.protocol.message import ActivationMessage, decode_message
 from invoker.protocol.secrets import KeyRing
 
+pytestmark = pytest.mark.contract("6")
+
 ID = "0123456789abcdef0123456789ABCDEF"
 
 

@@ -25,6 +25,7 @@ def body(**changed: Any) -> dict[str, Any]:
     return create_body(**(fields | changed))
 
 
+@pytest.mark.contract("12")
 def test_the_whole_body() -> None:
     assert body() == {
         "Image": "p/n:t",
@@ -60,12 +61,14 @@ def test_the_whole_body() -> None:
     }
 
 
+@pytest.mark.contract("12")
 def test_without_a_resolver_file_nothing_of_the_host_is_bound() -> None:
     made = body(resolver_file=None)
     assert made["HostConfig"]["Mounts"] == []
     assert is_hardened(made)
 
 
+@pytest.mark.contract("12")
 def test_cpu_shares_stay_within_the_kernel_s_bounds() -> None:
     assert body(memory_mb=300_000)["HostConfig"]["CpuShares"] == 262_144
     assert is_hardened(body(memory_mb=300_000))
@@ -153,6 +156,7 @@ def test_a_body_of_another_shape_is_not_hardened(broken: dict[str, Any]) -> None
     assert not is_hardened(broken)
 
 
+@pytest.mark.contract("12")
 @pytest.mark.parametrize(
     ("parts", "name"),
     [

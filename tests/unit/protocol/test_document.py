@@ -18,6 +18,8 @@ from invoker.protocol.document import (
     with_attachment,
 )
 
+pytestmark = pytest.mark.contract("8")
+
 BINARY = "application/octet-stream"
 TEXT = "text/plain; charset=UTF-8"
 BYTES = bytes(range(250, 256)) + b"zip"  # whose base64 has + and / in it
@@ -137,6 +139,7 @@ FALSY: list[Any] = [False, 0, "", None, 0.0, -0.0]
 TRUTHY: list[Any] = [True, 1, -1, 0.1, "false", "0", [], {}, [0]]
 
 
+@pytest.mark.contract("12", "19")
 @pytest.mark.parametrize(
     ("value", "provided"), [*((value, False) for value in FALSY), *((value, True) for value in TRUTHY)], ids=repr
 )
@@ -144,6 +147,7 @@ def test_the_annotation_provide_api_key(value: Any, provided: bool) -> None:
     assert decode(annotations=[{"key": "provide-api-key", "value": value}]).provide_api_key is provided
 
 
+@pytest.mark.contract("12", "19")
 @pytest.mark.parametrize(("raw", "provided"), [("0e10", False), ("-0.00E-5", False), ("1e400", True), ("0.001", True)])
 def test_the_annotation_provide_api_key_in_odd_numbers(raw: str, provided: bool) -> None:
     body = '{"namespace":"n","name":"a","exec":{"kind":"k"},"annotations":[{"key":"provide-api-key","value":RAW}]}'
@@ -182,6 +186,7 @@ def test_documents_that_cannot_be_used(changes: dict[str, Any], named: str) -> N
         decode(**changes)
 
 
+@pytest.mark.contract("19")
 @pytest.mark.parametrize(
     "body",
     [b"", b"[]", b"null", b"{", b'{"namespace":"\xff"}', b"[" * 100_000, b'{"x":' * 100_000 + b"1" + b"}" * 100_000],

@@ -20,6 +20,8 @@ from invoker.protocol.logs import (
     format_time,
 )
 
+pytestmark = pytest.mark.contract("10")
+
 NOW_NS = 1_700_000_000_123_456_789
 TIME = "2023-11-14T22:13:20.123456789Z"
 END = SENTINEL + b"\n"
@@ -141,6 +143,7 @@ def test_lines_come_together_whatever_the_cuts(size: int) -> None:
     assert log.take(NOW_NS).lines == [OUT + "a", OUT + "élan 😀", OUT, OUT + "last "]
 
 
+@pytest.mark.contract("19")
 @pytest.mark.parametrize(
     ("text", "lines"),
     [
@@ -190,6 +193,7 @@ def note(limit_bytes: int) -> str:
     return f"{ERR}Logs were truncated because the total bytes size exceeds the limit of {limit_bytes} bytes."
 
 
+@pytest.mark.contract("19")
 @pytest.mark.parametrize("together", [True, False])
 def test_the_line_beyond_the_limit_is_replaced_and_the_rest_dropped(together: bool) -> None:
     limit_bytes = 2 * (HEAD_BYTES + 4)
@@ -221,6 +225,7 @@ def test_the_limit_counts_bytes_as_they_are_stored() -> None:
     assert finish(log).truncated
 
 
+@pytest.mark.contract("19")
 def test_a_limit_of_nothing_allows_nothing() -> None:
     log = collector(0)
     log.feed(1, b"\n", NOW_NS)
@@ -274,6 +279,7 @@ def test_a_cut_never_splits_a_character() -> None:
 # --- activations ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.contract("19")
 def test_output_between_activations_opens_the_next_log() -> None:
     log = collector()
     log.feed(1, b"first\n", NOW_NS)
@@ -336,6 +342,7 @@ def test_sentinels_that_nobody_waits_for_are_dropped() -> None:
     assert len(finish(log).lines) == 999
 
 
+@pytest.mark.contract("19")
 def test_a_log_without_its_sentinels_says_so() -> None:
     log = collector()
     log.feed(1, b"done\n" + END + b"next", NOW_NS)
@@ -352,6 +359,7 @@ def test_a_log_without_its_sentinels_says_so() -> None:
     assert finish(log).lines == [OUT + "next"]
 
 
+@pytest.mark.contract("19")
 @pytest.mark.parametrize(
     ("error", "line"),
     [

@@ -10,6 +10,8 @@ import pytest
 from invoker.errors import SettingsError
 from invoker.protocol.manifest import MalformedManifest, Reactive, StemCell, parse_manifest
 
+pytestmark = pytest.mark.contract("11")
+
 IMAGE = {"prefix": "p", "name": "n", "tag": "t"}
 REACTIVE = {"minCount": 1, "maxCount": 4, "ttl": "2 minutes", "threshold": 2, "increment": 1}
 

@@ -15,6 +15,8 @@ from invoker.errors import CallerFault
 from invoker.protocol.message import ActivationMessage, MalformedMessage, decode_message
 from invoker.protocol.secrets import KeyRing
 
+pytestmark = pytest.mark.contract("3")
+
 KEY = bytes(range(32))
 CANARY = "canary-3f9a"
 
@@ -123,6 +125,7 @@ def test_what_may_be_missing() -> None:
 ODD: list[Any] = [None, 5, 1.5, True, "text", [], {}, [[5]], {"asString": 5}, {"a": 5}, 10**40]
 
 
+@pytest.mark.contract("19")
 @pytest.mark.parametrize(
     "path",
     [
@@ -168,6 +171,7 @@ def test_a_field_of_the_wrong_type_counts_as_missing(path: str, value: Any) -> N
 REQUIRED = ["activationId", "action.path", "action.name", "user.namespace.name"]
 
 
+@pytest.mark.contract("19")
 @pytest.mark.parametrize("path", REQUIRED)
 @pytest.mark.parametrize("value", [..., None, 5, "", [], {}], ids=repr)
 def test_what_must_be_there_is_named(path: str, value: Any) -> None:
@@ -175,6 +179,7 @@ def test_what_must_be_there_is_named(path: str, value: Any) -> None:
         decode(changed(path, value))
 
 
+@pytest.mark.contract("19")
 @pytest.mark.parametrize("path", ["action", "user", "user.namespace"])
 @pytest.mark.parametrize("value", [..., None, 5, "guest/hello", []], ids=repr)
 def test_an_object_must_be_there_where_it_holds_what_must(path: str, value: Any) -> None:
@@ -247,6 +252,7 @@ def test_a_name_that_is_no_string_is_dropped_alone() -> None:
     assert decode(wire(content=content, initArgs=["", "a"])).init_parameters == message.init_parameters
 
 
+@pytest.mark.contract("19")
 def test_annotations_are_taken_where_they_are_strings() -> None:
     annotations = [
         {"key": "a", "value": "1"},
@@ -277,6 +283,7 @@ def test_content_is_not_touched_where_no_name_is_in_it() -> None:
     assert (message.run_value, message.init_parameters) == (b'{"a": 1}', {})
 
 
+@pytest.mark.contract("19")
 def test_of_a_repeated_name_the_last_counts() -> None:
     body = json.dumps(wire(initArgs=["a"])).replace('{"x": 1}', '{"a":1,"b":2,"a":3,"b":4}').encode()
     message = decode_message(body, KeyRing())
@@ -289,6 +296,7 @@ def test_names_are_escaped_again() -> None:
     assert json.loads(message.run_value) == dict.fromkeys(names, 1)
 
 
+@pytest.mark.contract("9")
 def test_encrypted_parameters_are_decrypted_first() -> None:
     keys = KeyRing({"k1": KEY, "k2": KEY[::-1]})
     content = {"a": sealed(b"1.0"), "b": sealed(b'{"x": "y"}', key=KEY[::-1]), "c": "plain"}
@@ -297,6 +305,7 @@ def test_encrypted_parameters_are_decrypted_first() -> None:
     assert message.init_parameters == {"b": b'{"x": "y"}'}
 
 
+@pytest.mark.contract("9")
 @pytest.mark.parametrize(
     ("value", "key", "complaint"),
     [

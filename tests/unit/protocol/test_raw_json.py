@@ -58,12 +58,14 @@ def message(content: str, init_args: str = "[]") -> ActivationMessage:
     return decode_message((MESSAGE % (content, init_args)).encode(), KeyRing())
 
 
+@pytest.mark.contract("3")
 @awkward
 def test_run_gets_the_content_as_it_was_written(value: str) -> None:
     content = f'{{"b":1, "value":{value},"a":2}}'
     assert run_body(message(content), DOCUMENT, 1).startswith(b'{"value":' + content.encode() + b',"activation_id":')
 
 
+@pytest.mark.contract("3")
 @awkward
 def test_run_gets_each_value_as_it_was_written_beside_an_initialisation_parameter(value: str) -> None:
     decoded = message(f'{{"value":{value},"given":"x"}}', '["given"]')
@@ -71,6 +73,7 @@ def test_run_gets_each_value_as_it_was_written_beside_an_initialisation_paramete
     assert run_body(decoded, DOCUMENT, 1).startswith(b'{"value":' + decoded.run_value + b",")
 
 
+@pytest.mark.contract("3", "12")
 @awkward
 def test_init_gets_a_string_as_it_was_written_and_all_else_as_its_text(value: str) -> None:
     decoded = message(f'{{"given":{value},"rest":1}}', '["given"]')
@@ -83,6 +86,7 @@ def test_init_gets_a_string_as_it_was_written_and_all_else_as_its_text(value: st
     assert seen == (json.loads(value) if value.startswith('"') else value)
 
 
+@pytest.mark.contract("7")
 @awkward
 def test_the_record_holds_the_result_as_it_was_written(value: str) -> None:
     result = b'{"value":' + value.encode() + b"}"
@@ -93,6 +97,7 @@ def test_the_record_holds_the_result_as_it_was_written(value: str) -> None:
     assert b'"response":{"result":' + result + b',"statusCode":0' in record
 
 
+@pytest.mark.contract("3", "6")
 @awkward
 def test_a_transaction_id_with_a_parent_is_echoed_as_it_was_written(value: str) -> None:
     body = (MESSAGE % ("{}", "[]")).replace(

@@ -12,6 +12,8 @@ from invoker.protocol.message import ActivationMessage, decode_message
 from invoker.protocol.record import Ending, activation_record, document_id, gbs, stored_record
 from invoker.protocol.secrets import KeyRing
 
+pytestmark = pytest.mark.contract("7")
+
 ID = "0123456789abcdef0123456789abcdef"
 MS = 1_000_000
 START_NS = 1_700_000_000_000 * MS
@@ -89,6 +91,7 @@ def test_logs_are_a_list_where_there_are_none() -> None:
     assert b'"logs":[]' in activation_record(message(), DOCUMENT, ending(), [])
 
 
+@pytest.mark.contract("19")
 def test_before_the_action_was_read() -> None:
     got = annotated_with(record(document=None))
     limits = {"timeout": 0, "memory": 0, "logs": 0}
@@ -110,6 +113,7 @@ def test_in_a_sequence() -> None:
     assert annotated_with(got)["initTime"] == 0
 
 
+@pytest.mark.contract("19")
 @pytest.mark.parametrize(("span_ns", "shown"), [(None, None), (0, None), (-5, None), (1, 0), (999_999, 0), (MS, 1)])
 def test_waits_above_zero_show_even_where_they_round_to_it(span_ns: int | None, shown: int | None) -> None:
     got = annotated_with(record(end=ending(wait_ns=span_ns, init_ns=None)))
@@ -124,6 +128,7 @@ def test_a_binding_and_a_time_limit() -> None:
     assert (got["binding"], got["timeout"]) == ("alice/bound", True)
 
 
+@pytest.mark.contract("19")
 def test_the_records_own_annotations_win() -> None:
     got = annotated_with(record(annotated(("zone", "1"), ("kind", "forged"), ("Path", "x"), ("zone", "2"), ("é", "y"))))
     assert (got["kind"], got["zone"], got["Path"], got["é"]) == ("nodejs:14", "2", "x", "y")

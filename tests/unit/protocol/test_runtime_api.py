@@ -12,6 +12,8 @@ from invoker.protocol.message import ActivationMessage, decode_message
 from invoker.protocol.runtime_api import init_body, run_body
 from invoker.protocol.secrets import KeyRing
 
+pytestmark = pytest.mark.contract("12")
+
 DEADLINE_MS = 1700000060000
 
 

@@ -78,6 +78,7 @@ def test_a_changed_bit_anywhere_is_noticed() -> None:
         data[place] ^= 1
 
 
+@pytest.mark.contract("2", "9")
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -98,6 +99,7 @@ def test_keys_that_are_none(text: str, complaint: str) -> None:
     assert issubclass(MalformedKeys, SettingsError)
 
 
+@pytest.mark.contract("2", "9")
 def test_no_keys_are_keys_too() -> None:
     assert repr(KeyRing.parse("{}")) == "KeyRing(0 keys)"
 

@@ -6,6 +6,8 @@ import pytest
 
 from invoker.protocol.sizes import format_size, parse_size
 
+pytestmark = pytest.mark.contract("2")
+
 
 @pytest.mark.parametrize(
     ("text", "size"),
