@@ -102,8 +102,8 @@ class FileDoor:
         return asyncio.run(self._ask(method, path, query, body))
 
     async def _ask(self, method: str, path: str, query: str, body: bytes) -> tuple[int, bytes]:
-        from invoker.io.dev_api import DevApi, DevInfo
-        from invoker.io.sqlite_store import SqliteStore
+        from invoker.io.dev.api import DevApi, DevInfo
+        from invoker.io.sqlite.store import SqliteStore
 
         async def nobody(_message: bytes) -> bytes:
             raise PlatformFault("no invoker runs that could run the action")

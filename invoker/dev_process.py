@@ -17,7 +17,7 @@ from typing import IO, Any, NoReturn
 
 from invoker.client import HttpDoor
 from invoker.errors import PlatformFault
-from invoker.io import dev_file
+from invoker.io.dev import page as dev_file
 
 START_WAIT_MAX_S = 30.0
 STOP_WAIT_MAX_S = 30.0

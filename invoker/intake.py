@@ -11,7 +11,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from invoker.errors import CallerFault
-from invoker.io.http_messages import JSON, Exchange, Request, error_body
+from invoker.io.http.messages import JSON, Exchange, Request, error_body
 from invoker.protocol.message import ActivationMessage, decode_message
 from invoker.protocol.secrets import KeyRing
 from invoker.runner import Runner

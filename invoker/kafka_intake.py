@@ -25,8 +25,8 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from invoker.errors import CallerFault
-from invoker.io.kafka_consumer import KafkaRecord
-from invoker.io.kafka_settings import DeliverySettings
+from invoker.io.kafka.consumer import KafkaRecord
+from invoker.io.kafka.settings import DeliverySettings
 from invoker.io.metrics import Metrics
 from invoker.ports import AckSink, Clock
 from invoker.protocol.message import ActivationMessage, decode_message

@@ -20,7 +20,7 @@ from invoker.driver import Driver
 from invoker.errors import InvokerError
 from invoker.intake import Intake
 from invoker.io.decision_log import DecisionLog
-from invoker.io.http_server import HttpServer
+from invoker.io.http.server import HttpServer
 from invoker.policy import events as ev
 from invoker.policy import invariants
 from invoker.ports import ContainerEngine

@@ -18,7 +18,7 @@ import msgspec
 
 from invoker.driver import Driver, Lease, Refused, Request
 from invoker.errors import ActionNotFound, ContainerFault, PlatformFault
-from invoker.io.kafka_settings import AnswerTooLarge
+from invoker.io.kafka.settings import AnswerTooLarge
 from invoker.io.logging import Logs
 from invoker.io.metrics import Metrics
 from invoker.policy import outcome as judge

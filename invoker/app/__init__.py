@@ -12,8 +12,8 @@ from types import MappingProxyType
 
 from invoker.app.common import MIB, Instead, run
 from invoker.config import DevSettings, ServeSettings
-from invoker.io import dev_file
 from invoker.io import logging as invoker_logging
+from invoker.io.dev import page as dev_file
 
 __all__ = ["MIB", "Instead", "run", "run_dev", "run_serve"]
 

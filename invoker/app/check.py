@@ -11,7 +11,7 @@ from typing import NamedTuple
 from invoker.app.neighbours import Neighbours
 from invoker.config import ServeSettings
 from invoker.errors import InvokerError, PlatformFault
-from invoker.io import docker_prepare
+from invoker.io.docker import prepare as docker_prepare
 from invoker.io.metrics import Metrics
 from invoker.protocol.manifest import parse_manifest
 

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from invoker.config import DevSettings, EngineSettings, NetworkSettings, PolicySettings, ServeSettings
-from invoker.io.docker_settings import DockerSettings
-from invoker.io.http_server import Exchange, Request
+from invoker.io.docker.settings import DockerSettings
+from invoker.io.http.server import Exchange, Request
 from invoker.io.metrics import Metrics
 from invoker.policy import PolicySet, policyset
 from invoker.policy import events as ev

@@ -20,18 +20,19 @@ from invoker.app.common import (
 from invoker.config import DevSettings
 from invoker.driver import Driver
 from invoker.intake import Intake
-from invoker.io import dev_file, tls
 from invoker.io.action_cache import CachedActions
 from invoker.io.clock import SystemClock
 from invoker.io.debug_api import DebugApi, snapshot
 from invoker.io.decision_log import DecisionLog
-from invoker.io.dev_api import DevApi, DevInfo
-from invoker.io.http_server import HttpServer, Limits, Router
-from invoker.io.isolation import default_runtimes
+from invoker.io.dev import page as dev_file
+from invoker.io.dev.api import DevApi, DevInfo
+from invoker.io.http import tls
+from invoker.io.http.server import HttpServer, Limits, Router
 from invoker.io.logging import Logs
 from invoker.io.metrics import Metrics
-from invoker.io.process_engine import ProcessEngine, ProcessSettings
-from invoker.io.sqlite_store import SqliteStore
+from invoker.io.process.engine import ProcessEngine, ProcessSettings
+from invoker.io.process.isolation import default_runtimes
+from invoker.io.sqlite.store import SqliteStore
 from invoker.lifecycle import Lifecycle, Listener, Parts
 from invoker.policy import Pool
 from invoker.ports import ContainerEngine
@@ -121,7 +122,7 @@ class Dev:
         settings = self._settings
         if settings.engine == "docker":
             owner = f"functions-invoker-dev-{settings.data_dir.resolve()}"
-            from invoker.io.docker_engine import DockerEngine  # its libraries are only wanted here
+            from invoker.io.docker.engine import DockerEngine  # its libraries are only wanted here
 
             return DockerEngine(docker_settings(settings, owner, 0), observe=self._observe)
         directory = settings.data_dir / "containers"

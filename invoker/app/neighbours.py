@@ -11,21 +11,21 @@ from invoker.app.common import MIB, docker_settings, observer
 from invoker.config import ServeSettings
 from invoker.errors import SettingsError
 from invoker.firewall.state import Guarded
-from invoker.io.access import Guard, TokenSettings
-from invoker.io.couch import Couch
-from invoker.io.couch_settings import database_settings, spool_settings
-from invoker.io.docker_engine import DockerEngine
-from invoker.io.firewall_reconciler import FirewallReconciler
-from invoker.io.firewall_settings import FirewallSettings
-from invoker.io.kafka_consumer import KafkaConsumer
-from invoker.io.kafka_health import HealthPings
-from invoker.io.kafka_producer import KafkaProducer
-from invoker.io.kafka_settings import DeliverySettings, KafkaSettings
+from invoker.io.couchdb.couch import Couch
+from invoker.io.couchdb.settings import database_settings, spool_settings
+from invoker.io.docker.engine import DockerEngine
+from invoker.io.firewall.reconciler import FirewallReconciler
+from invoker.io.firewall.settings import FirewallSettings
+from invoker.io.http.access import Guard, TokenSettings
+from invoker.io.http.tls import ServerTls, TlsFiles
+from invoker.io.kafka.consumer import KafkaConsumer
+from invoker.io.kafka.health import HealthPings
+from invoker.io.kafka.producer import KafkaProducer
+from invoker.io.kafka.settings import DeliverySettings, KafkaSettings
 from invoker.io.key_file import KeyFile
-from invoker.io.kubernetes_settings import KubernetesSettings
-from invoker.io.kubernetes_watch import ClusterWatch, Counted
+from invoker.io.kubernetes.settings import KubernetesSettings
+from invoker.io.kubernetes.watch import ClusterWatch, Counted
 from invoker.io.metrics import Metrics
-from invoker.io.tls import ServerTls, TlsFiles
 from invoker.ports import TenantRules
 from invoker.protocol.secrets import KeyRing
 

@@ -10,15 +10,15 @@ from invoker.app.neighbours import Neighbours, capacity_mb, delivery_settings, k
 from invoker.config import ServeSettings
 from invoker.driver import Driver
 from invoker.intake import Intake
-from invoker.io.access import Clients
 from invoker.io.action_cache import CachedActions
 from invoker.io.admin_api import AdminApi
 from invoker.io.clock import SystemClock
 from invoker.io.debug_api import DebugApi, snapshot
 from invoker.io.decision_log import DecisionLog
-from invoker.io.firewalled_engine import FirewalledEngine
-from invoker.io.http_server import HttpServer, Limits, Router
-from invoker.io.kafka_probe import ProbeActions
+from invoker.io.firewall.engine import FirewalledEngine
+from invoker.io.http.access import Clients
+from invoker.io.http.server import HttpServer, Limits, Router
+from invoker.io.kafka.probe import ProbeActions
 from invoker.io.logging import Logs
 from invoker.io.metrics import Metrics
 from invoker.kafka_intake import KafkaIntake

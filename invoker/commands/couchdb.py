@@ -34,8 +34,8 @@ def init(*, subject: str = "guest", json: JsonFlag = False) -> int:
     from invoker import config
     from invoker.config.cluster import ClusterSettings
     from invoker.config.couchdb import CouchSettings
-    from invoker.io import couch_admin
-    from invoker.io.couch_settings import database_settings
+    from invoker.io.couchdb import admin as couch_admin
+    from invoker.io.couchdb.settings import database_settings
 
     couch = config.load_part(CouchSettings, os.environ)
     settings = database_settings(couch, config.load_part(ClusterSettings, os.environ).cluster_ca_file)

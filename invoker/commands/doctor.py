@@ -111,7 +111,7 @@ def memory(meminfo: Path = Path("/proc/meminfo")) -> Finding:
 
 def freezer() -> Finding:
     """How idle containers are frozen."""
-    from invoker.io import cgroup
+    from invoker.io.containers import cgroup
 
     support = cgroup.probe()
     if support.freezer:
@@ -124,7 +124,7 @@ def freezer() -> Finding:
 
 def memory_limits() -> Finding:
     """How a container's memory is bounded."""
-    from invoker.io import cgroup
+    from invoker.io.containers import cgroup
 
     support = cgroup.probe()
     if support.memory:
@@ -145,7 +145,7 @@ def _mounts(version: int | None) -> str:
 
 def bubblewrap() -> Finding:
     """Whether processes can have namespaces of their own, by starting one as the process engine does."""
-    from invoker.io import isolation
+    from invoker.io.process import isolation
 
     found = asyncio.run(isolation.probe(isolation.default_runtimes(), groups=False))
     if found.bubblewrap is not None:

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from invoker.client import Client, FileDoor, HttpDoor, Unreachable
 from invoker.errors import InvokerError
-from invoker.io import dev_file
+from invoker.io.dev import page as dev_file
 
 JsonFlag: TypeAlias = Annotated[bool, Parameter(show_default=False)]
 """Whether a command prints JSON for programs rather than words for people."""

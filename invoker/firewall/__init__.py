@@ -1,4 +1,4 @@
-"""◇ What a node's firewall shall look like, as text; who writes it into the kernel is `invoker.io.firewall_reconciler`.
+"""◇ What a node's firewall shall look like, as text; who writes it into the kernel is `invoker.io.firewall.reconciler`.
 
 Containers run strangers' code, so the node must not let them reach what its own address opens to it: the cluster's API
 server, the nodes, the metadata service. Two chains of the `filter` table say so (contract, section 17):

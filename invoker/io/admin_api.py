@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 
-from invoker.io.http_server import Exchange, Request, Router
+from invoker.io.http.server import Exchange, Request, Router
 
 log = logging.getLogger(__name__)
 

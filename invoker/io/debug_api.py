@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from invoker.io.http_server import Exchange, Request, Router
+from invoker.io.http.server import Exchange, Request, Router
 from invoker.io.metrics import CONTENT_TYPE, Metrics, Snapshot
 from invoker.policy import Pool
 

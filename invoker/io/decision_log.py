@@ -64,6 +64,7 @@ class DecisionLog:
         self._gathered = bytearray()
         self._pieces: queue.Queue[bytes | None] = queue.Queue(BACKLOG_MAX)
         self.stopped = False
+        self._closed = False
         try:
             directory.mkdir(parents=True, exist_ok=True)
             self._begin_file(1)
@@ -79,7 +80,7 @@ class DecisionLog:
 
     def append(self, now_ns: int, event: AnyEvent, actions: list[AnyAction]) -> None:
         """Note one step; nothing once the log has stopped."""
-        if self.stopped:
+        if self.stopped or self._closed:
             return
         gathered = self._gathered
         gathered += self._encode((now_ns, event, actions))
@@ -102,7 +103,7 @@ class DecisionLog:
         """Write what is left and end the thread. Blocks until the disk has it, for CLOSE_WAIT_S at most, and says where
         that was not enough; call it off the loop. Twice is once."""
         self.flush()
-        self.stopped = True
+        self._closed = True
         give_up_s = time.monotonic() + CLOSE_WAIT_S
         with contextlib.suppress(queue.Full):
             self._pieces.put(None, timeout=CLOSE_WAIT_S)

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from invoker.io.http_server import Exchange, HttpServer, Request, Router
+from invoker.io.http.server import Exchange, HttpServer, Request, Router
 
 ANSWER = b'{"response":"' + b"x" * 200 + b'"}'
 

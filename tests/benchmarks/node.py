@@ -13,8 +13,8 @@ import sys
 
 from invoker import app, config
 from invoker.app.dev import Dev
-from invoker.io import dev_file
 from invoker.io import logging as invoker_logging
+from invoker.io.dev import page as dev_file
 from invoker.protocol.document import ActionDocument, InlineCode
 from invoker.runner import RunnerSettings
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from invoker.io.process_state import start_time
-from invoker.io.sqlite_store import SqliteStore
+from invoker.io.process.state import start_time
+from invoker.io.sqlite.store import SqliteStore
 from invoker.replay import replay
 from tests.e2e.load import TIGHT_MB, Load, judge, put_actions
 from tests.support.node import NAMESPACE, Machine, eventually, message, request

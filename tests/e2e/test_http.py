@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from invoker.io.fake_engine import FakeEngine, Moment
+from invoker.io.containers.fake import FakeEngine, Moment
 from invoker.ports import ContainerSpec
 from tests.support.node import Machine, Node, ProcessMachine, message, request, serving
 

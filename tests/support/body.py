@@ -9,7 +9,7 @@ from typing import Any, cast
 from invoker.driver import Driver, Lease, Request
 from invoker.errors import ActionNotFound, PlatformFault
 from invoker.io.clock import SystemClock
-from invoker.io.fake_engine import Behaviour, FakeEngine, Gate, echo, open_gate
+from invoker.io.containers.fake import Behaviour, FakeEngine, Gate, echo, open_gate
 from invoker.io.logging import Logs
 from invoker.io.metrics import Metrics
 from invoker.policy import PolicySet, Pool, invariants, policyset

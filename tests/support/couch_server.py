@@ -34,7 +34,7 @@ import pytest
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 
-from invoker.io.docker_settings import OWNER_LABEL
+from invoker.io.docker.settings import OWNER_LABEL
 from tests.support import docker_images
 from tests.support.docker_fixtures import OWNER, docker, remove_leftovers
 

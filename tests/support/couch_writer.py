@@ -12,11 +12,11 @@ import logging
 import os
 import sys
 
-from invoker.io.couch_client import CouchClient
-from invoker.io.couch_records import CouchRecords
-from invoker.io.couch_settings import CouchDbSettings
+from invoker.io.couchdb.client import CouchClient
+from invoker.io.couchdb.records import CouchRecords
+from invoker.io.couchdb.settings import CouchDbSettings
 from invoker.io.metrics import Metrics
-from invoker.io.spool_settings import SpoolSettings
+from invoker.io.spool.settings import SpoolSettings
 from tests.support.couch_fake import Standing
 
 PUT_TAKES_S = 2.0

@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from invoker.io.docker_engine import DockerEngine
-from invoker.io.docker_prepare import BRIDGE_OPTION, ICC_OPTION
-from invoker.io.docker_settings import INSTANCE_LABEL, OWNER_LABEL, DockerSettings
+from invoker.io.docker.engine import DockerEngine
+from invoker.io.docker.prepare import BRIDGE_OPTION, ICC_OPTION
+from invoker.io.docker.settings import INSTANCE_LABEL, OWNER_LABEL, DockerSettings
 from tests.support import docker_images as images
 
 __all__ = ["docker_engine", "docker_images", "docker_network", "docker_settings", "odd_image"]

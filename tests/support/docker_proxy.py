@@ -10,7 +10,7 @@ import asyncio
 from contextlib import suppress
 from types import TracebackType
 
-from invoker.io.docker_daemon import socket_path
+from invoker.io.docker.daemon import socket_path
 
 PIECE_BYTES = 65_536
 HEAD_BYTES_MAX = 65_536

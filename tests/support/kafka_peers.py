@@ -17,9 +17,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer  # pyright: ignore[repor
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # pyright: ignore[reportMissingTypeStubs]
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType  # pyright: ignore[reportMissingTypeStubs]
 
-from invoker.io.kafka_consumer import KafkaConsumer
-from invoker.io.kafka_producer import KafkaProducer
-from invoker.io.kafka_settings import DeliverySettings, KafkaSettings
+from invoker.io.kafka.consumer import KafkaConsumer
+from invoker.io.kafka.producer import KafkaProducer
+from invoker.io.kafka.settings import DeliverySettings, KafkaSettings
 from invoker.kafka_intake import KafkaIntake
 from invoker.protocol.secrets import KeyRing
 from tests.support.body import Body, document

@@ -17,13 +17,13 @@ import msgspec
 
 from invoker.driver import Driver
 from invoker.io.clock import SystemClock
-from invoker.io.fake_engine import FakeEngine, Moment
-from invoker.io.kafka_consumer import KafkaConsumer
-from invoker.io.kafka_producer import KafkaProducer
-from invoker.io.kafka_settings import Delivery, DeliverySettings, KafkaSettings
+from invoker.io.containers.fake import FakeEngine, Moment
+from invoker.io.kafka.consumer import KafkaConsumer
+from invoker.io.kafka.producer import KafkaProducer
+from invoker.io.kafka.settings import Delivery, DeliverySettings, KafkaSettings
 from invoker.io.logging import Logs
 from invoker.io.metrics import Metrics
-from invoker.io.sqlite_store import SqliteStore
+from invoker.io.sqlite.store import SqliteStore
 from invoker.kafka_intake import KafkaIntake
 from invoker.policy import Pool, policyset
 from invoker.ports import ContainerSpec

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from invoker.io.kubernetes_api import KubernetesApi
-from invoker.io.kubernetes_objects import Node, nodes
-from invoker.io.kubernetes_reflector import Pace, Reflector
-from invoker.io.kubernetes_settings import KubernetesSettings
+from invoker.io.kubernetes.api import KubernetesApi
+from invoker.io.kubernetes.objects import Node, nodes
+from invoker.io.kubernetes.reflector import Pace, Reflector
+from invoker.io.kubernetes.settings import KubernetesSettings
 from tests.support.kubernetes_api import NODES, FakeApiServer, service_account
 
 WAIT_S = 10.0

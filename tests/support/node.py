@@ -24,15 +24,15 @@ import msgspec
 from invoker import config
 from invoker.app import MIB, Instead
 from invoker.app.dev import Dev
-from invoker.io import dev_file
 from invoker.io import logging as invoker_logging
-from invoker.io.cgroup import ControlGroup
-from invoker.io.docker_engine import DockerEngine
-from invoker.io.docker_settings import INSTANCE_LABEL, DockerSettings
-from invoker.io.engine_base import Observe, unobserved
-from invoker.io.isolation import Runtime, default_runtimes
-from invoker.io.process_engine import ProcessEngine, ProcessSettings
-from invoker.io.sqlite_store import RecordNotFound
+from invoker.io.containers.base import Observe, unobserved
+from invoker.io.containers.cgroup import ControlGroup
+from invoker.io.dev import page as dev_file
+from invoker.io.docker.engine import DockerEngine
+from invoker.io.docker.settings import INSTANCE_LABEL, DockerSettings
+from invoker.io.process.engine import ProcessEngine, ProcessSettings
+from invoker.io.process.isolation import Runtime, default_runtimes
+from invoker.io.sqlite.store import RecordNotFound
 from invoker.policy import PolicySet
 from invoker.ports import ContainerEngine
 from invoker.runner import RunnerSettings

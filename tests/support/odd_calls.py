@@ -6,8 +6,8 @@ import asyncio
 import json
 from typing import Any
 
-from invoker.io.docker_container import DockerContainer
-from invoker.io.docker_engine import DockerEngine
+from invoker.io.docker.container import DockerContainer
+from invoker.io.docker.engine import DockerEngine
 from invoker.policy.types import ContainerId
 from invoker.ports import ContainerSpec
 from tests.support.docker_fixtures import docker

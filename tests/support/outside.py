@@ -12,8 +12,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from invoker.io import dev_file
-from invoker.io.process_state import start_time
+from invoker.io.dev import page as dev_file
+from invoker.io.process.state import start_time
 from tests.support.node import LIMIT_S, NAMESPACE, PYTHON, Machine, eventually, request
 
 

@@ -9,7 +9,7 @@ import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from invoker.io.http_server import HttpServer, Limits, Router
+from invoker.io.http.server import HttpServer, Limits, Router
 
 WAIT_S = 5.0
 

@@ -24,11 +24,11 @@ from invoker.commands.exit_codes import MEANINGS, ExitCode
 from invoker.commands.target import DEFAULT_DATA_DIR, DEFAULT_URL, Target
 from invoker.config import DevSettings
 from invoker.errors import CallerFault
-from invoker.io import dev_file
 from invoker.io.decision_log import DecisionLog
-from invoker.io.dev_api import DevApi, DevInfo
-from invoker.io.http_server import HttpServer, Router
-from invoker.io.sqlite_store import SqliteStore
+from invoker.io.dev import page as dev_file
+from invoker.io.dev.api import DevApi, DevInfo
+from invoker.io.http.server import HttpServer, Router
+from invoker.io.sqlite.store import SqliteStore
 from invoker.policy import Pool, step
 from invoker.policy import events as ev
 from invoker.policy.policyset import default

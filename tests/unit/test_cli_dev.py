@@ -18,7 +18,7 @@ from invoker.client import Client
 from invoker.commands.exit_codes import ExitCode
 from invoker.dev_process import DevProcess
 from invoker.errors import PlatformFault
-from invoker.io import dev_file
+from invoker.io.dev import page as dev_file
 
 HELLO = str(files("invoker.examples").joinpath("hello.py"))
 TOUR_WAIT_MAX_S = 100.0

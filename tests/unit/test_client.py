@@ -16,8 +16,9 @@ from cryptography.x509.oid import NameOID
 
 from invoker.client import Client, HttpDoor, Unreachable
 from invoker.errors import CallerFault
-from invoker.io import dev_file, tls
-from invoker.io.http_server import Exchange, HttpServer, Request, Router
+from invoker.io.dev import page as dev_file
+from invoker.io.http import tls
+from invoker.io.http.server import Exchange, HttpServer, Request, Router
 
 
 def self_signed(directory: Path) -> tuple[Path, Path]:

@@ -16,7 +16,7 @@ import yaml
 from invoker import config
 from invoker.config import ServeSettings
 from invoker.io import metrics
-from invoker.io.kubernetes_objects import nodes, service, slices
+from invoker.io.kubernetes.objects import nodes, service, slices
 from tests.unit.test_config import GOOD
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ from invoker.cli import main
 from invoker.commands import doctor
 from invoker.commands.doctor import Finding
 from invoker.commands.exit_codes import ExitCode
-from invoker.io import cgroup
+from invoker.io.containers import cgroup
 
 
 class Daemon:

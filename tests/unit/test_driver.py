@@ -10,7 +10,7 @@ import pytest
 
 from invoker.driver import Refused
 from invoker.errors import ContainerFault, StartFailed
-from invoker.io.fake_engine import Gate, Moment
+from invoker.io.containers.fake import Gate, Moment
 from invoker.policy import PolicySet, policyset
 from invoker.policy import actions as act
 from invoker.policy import events as ev

@@ -12,8 +12,8 @@ import pytest
 from invoker import intake as intake_module
 from invoker.errors import CallerFault
 from invoker.intake import Intake
-from invoker.io.fake_engine import Moment
-from invoker.io.http_server import Router
+from invoker.io.containers.fake import Moment
+from invoker.io.http.server import Router
 from invoker.ports import ContainerSpec
 from invoker.protocol.secrets import KeyRing
 from tests.support.body import Body, document

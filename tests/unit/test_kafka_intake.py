@@ -13,9 +13,9 @@ import msgspec
 import pytest
 
 from invoker.errors import PlatformFault
-from invoker.io.fake_engine import Moment
-from invoker.io.kafka_consumer import KafkaRecord
-from invoker.io.kafka_settings import AnswerTooLarge, DeliverySettings
+from invoker.io.containers.fake import Moment
+from invoker.io.kafka.consumer import KafkaRecord
+from invoker.io.kafka.settings import AnswerTooLarge, DeliverySettings
 from invoker.kafka_intake import InOrder, KafkaIntake
 from invoker.policy import policyset
 from invoker.ports import ContainerSpec

@@ -12,8 +12,8 @@ import pytest
 from invoker.driver import Driver
 from invoker.errors import PlatformFault
 from invoker.intake import Intake
-from invoker.io.fake_engine import FakeEngine, Moment
-from invoker.io.http_server import HttpServer, Router
+from invoker.io.containers.fake import FakeEngine, Moment
+from invoker.io.http.server import HttpServer, Router
 from invoker.lifecycle import EXIT_FAILED, EXIT_OK, Lifecycle, Listener, Parts
 from invoker.policy import events as ev
 from invoker.policy.types import PrewarmKey

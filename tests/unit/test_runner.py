@@ -12,7 +12,7 @@ import pytest
 
 from invoker import runner
 from invoker.errors import PlatformFault, StartFailed
-from invoker.io.fake_engine import FakeContainer, Moment, Path
+from invoker.io.containers.fake import FakeContainer, Moment, Path
 from invoker.policy import policyset
 from invoker.policy.outcome import Reply
 from invoker.policy.pausing import FixedGrace

@@ -19,11 +19,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from invoker.driver import Driver
 from invoker.intake import Intake
 from invoker.io import logging as invoker_logging
+from invoker.io.containers.fake import FakeContainer
+from invoker.io.containers.fake import Path as Door
 from invoker.io.debug_api import DebugApi
 from invoker.io.decision_log import DecisionLog
-from invoker.io.fake_engine import FakeContainer
-from invoker.io.fake_engine import Path as Door
-from invoker.io.http_server import Router
+from invoker.io.http.server import Router
 from invoker.policy.outcome import Reply
 from invoker.protocol.message import ActivationMessage, decode_message
 from invoker.protocol.secrets import KeyRing

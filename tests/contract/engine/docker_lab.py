@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from invoker.io.docker_engine import DockerEngine
-from invoker.io.docker_settings import DockerSettings
+from invoker.io.docker.engine import DockerEngine
+from invoker.io.docker.settings import DockerSettings
 from invoker.ports import Container
 from tests.contract.engine.lab import LIMIT_S, LOST, MUTE, spec
 from tests.support import docker_images as images

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from invoker.errors import ContainerFault
-from invoker.io.fake_engine import FakeContainer, FakeEngine, FakeMachine, Moment, Path
+from invoker.io.containers.fake import FakeContainer, FakeEngine, FakeMachine, Moment, Path
 from invoker.policy.outcome import Reply
 from invoker.ports import Container, ContainerSpec
 from invoker.protocol.logs import STDERR

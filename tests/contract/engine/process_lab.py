@@ -12,10 +12,10 @@ from asyncio.subprocess import PIPE, Process
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from invoker.io.cgroup import ControlGroup
-from invoker.io.isolation import Runtime, default_runtimes
-from invoker.io.process_container import ProcessContainer
-from invoker.io.process_engine import ProcessEngine, ProcessSettings
+from invoker.io.containers.cgroup import ControlGroup
+from invoker.io.process.container import ProcessContainer
+from invoker.io.process.engine import ProcessEngine, ProcessSettings
+from invoker.io.process.isolation import Runtime, default_runtimes
 from invoker.ports import Container
 from tests.contract.engine.lab import LIMIT_S, LOST, MUTE
 

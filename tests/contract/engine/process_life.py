@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from invoker.io.process_engine import ProcessEngine, ProcessSettings
+from invoker.io.process.engine import ProcessEngine, ProcessSettings
 from invoker.policy.types import ContainerId
 from invoker.ports import ContainerSpec
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from invoker.io.container_http import RESPONSE_LIMIT_BYTES
+from invoker.io.containers.http import RESPONSE_LIMIT_BYTES
 from invoker.ports import Container
 from invoker.protocol.logs import CollectedLog
 from tests.contract.engine.lab import LIMIT_S, LOG_LIMIT_BYTES, Lab, init, initialised, result, run, started

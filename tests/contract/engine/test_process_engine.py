@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from invoker.errors import ContainerFault, PlatformFault
-from invoker.io.cgroup import ControlGroup
-from invoker.io.isolation import default_runtimes
-from invoker.io.process_engine import ProcessEngine, ProcessSettings
-from invoker.io.process_state import start_time
+from invoker.io.containers.cgroup import ControlGroup
+from invoker.io.process.engine import ProcessEngine, ProcessSettings
+from invoker.io.process.isolation import default_runtimes
+from invoker.io.process.state import start_time
 from invoker.ports import Container
 from tests.contract.engine.lab import LIMIT_S, Deaths, eventually, init, initialised, open_files, result, run, spec
 from tests.contract.engine.process_lab import ProcessLab
@@ -70,7 +70,7 @@ async def test_one_directory_has_one_invoker_at_a_time(process_lab: ProcessLab) 
 async def test_what_can_not_be_removed_stays_and_can_be_tried_again(
     process_lab: ProcessLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("invoker.io.process_container.END_WAIT_S", 1.0)
+    monkeypatch.setattr("invoker.io.process.container.END_WAIT_S", 1.0)
     engine = await process_lab.engine()
     if "control group" not in engine.describe()["freezer"]:
         pytest.skip("a removal can be hindered by a control group only")

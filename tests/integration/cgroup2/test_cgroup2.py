@@ -23,7 +23,7 @@ INSIDE = Path(__file__).with_name("inside.sh")
 LIMIT_S = 300.0
 FACTS = """
 import json, pathlib
-from invoker.io.cgroup import probe
+from invoker.io.containers.cgroup import probe
 print(json.dumps([pathlib.Path("/sys/fs/cgroup/cgroup.controllers").read_text().split(), *probe()]))
 """
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from invoker.io import couch_admin
-from invoker.io.couch_client import CouchClient
-from invoker.io.couch_settings import CouchDbSettings
+from invoker.io.couchdb import admin as couch_admin
+from invoker.io.couchdb.client import CouchClient
+from invoker.io.couchdb.settings import CouchDbSettings
 from tests.support.couch_server import *  # noqa: F403
 from tests.support.couch_server import CouchServer, database_prefix
 

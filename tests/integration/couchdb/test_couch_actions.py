@@ -7,9 +7,9 @@ import base64
 import pytest
 
 from invoker.errors import ActionNotFound
-from invoker.io.couch_actions import CouchActions
-from invoker.io.couch_client import CouchClient
-from invoker.io.couch_settings import CouchDbSettings
+from invoker.io.couchdb.actions import CouchActions
+from invoker.io.couchdb.client import CouchClient
+from invoker.io.couchdb.settings import CouchDbSettings
 from invoker.io.metrics import Metrics
 from invoker.protocol.document import InlineCode
 from tests.support.couch_server import CouchServer

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from invoker.errors import PlatformFault
-from invoker.io import couch_admin
-from invoker.io.couch import Couch
-from invoker.io.couch_settings import CouchDbSettings
+from invoker.io.couchdb import admin as couch_admin
+from invoker.io.couchdb.couch import Couch
+from invoker.io.couchdb.settings import CouchDbSettings
 from invoker.io.metrics import Metrics
-from invoker.io.spool_settings import SpoolSettings
+from invoker.io.spool.settings import SpoolSettings
 from tests.support.couch_server import CouchServer, OwnCouch, missing
 
 pytestmark = [pytest.mark.docker, pytest.mark.contract("8")]

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from invoker.io import couch_admin
-from invoker.io.couch_client import CouchClient
-from invoker.io.couch_records import CouchRecords
-from invoker.io.couch_settings import CouchDbSettings
+from invoker.io.couchdb import admin as couch_admin
+from invoker.io.couchdb.client import CouchClient
+from invoker.io.couchdb.records import CouchRecords
+from invoker.io.couchdb.settings import CouchDbSettings
 from invoker.io.metrics import Metrics
-from invoker.io.spool_settings import SpoolSettings
+from invoker.io.spool.settings import SpoolSettings
 from tests.support.couch_outage import Place, outage
 from tests.support.couch_server import CouchServer, OwnCouch
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from invoker.io.couch_settings import CouchDbSettings
+from invoker.io.couchdb.settings import CouchDbSettings
 from tests.support.couch_server import DIFFERENCES, CouchServer
 
 pytestmark = pytest.mark.docker

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from invoker.io.docker_engine import PORT
-from invoker.io.docker_settings import OWNER_LABEL
+from invoker.io.docker.engine import PORT
+from invoker.io.docker.settings import OWNER_LABEL
 from invoker.protocol.container_body import is_hardened
 from tests.support.docker_fixtures import Make, inspect
 from tests.support.odd_calls import MEMORY_MB, run, spec, unexpected

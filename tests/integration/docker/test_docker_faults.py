@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from invoker.errors import ContainerFault, PlatformFault, StartFailed
-from invoker.io.docker_daemon import Daemon
-from invoker.io.docker_engine import DockerEngine
+from invoker.io.docker.daemon import Daemon
+from invoker.io.docker.engine import DockerEngine
 from tests.support.docker_fixtures import Make, docker
 from tests.support.docker_proxy import DockerProxy
 from tests.support.odd_calls import WAIT_S, gone, run, spec, unexpected

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from invoker.errors import StartFailed
-from invoker.io.docker_engine import PORT
+from invoker.io.docker.engine import PORT
 from tests.support.docker_fixtures import Make, docker, inspect, marked
 from tests.support.odd_calls import LOG_LIMIT_BYTES, WAIT_S, Deaths, gone, run, spec, unexpected, value
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from invoker.errors import PlatformFault, SettingsError
-from invoker.io.docker_daemon import socket_path
-from invoker.io.docker_engine import DockerEngine
-from invoker.io.docker_prepare import BRIDGE_OPTION, ICC_OPTION
+from invoker.io.docker.daemon import socket_path
+from invoker.io.docker.engine import DockerEngine
+from invoker.io.docker.prepare import BRIDGE_OPTION, ICC_OPTION
 from tests.support.docker_fixtures import Make, docker, free_subnet
 
 pytestmark = pytest.mark.docker

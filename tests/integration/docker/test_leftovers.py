@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from invoker.io.docker_settings import OWNER_LABEL
+from invoker.io.docker.settings import OWNER_LABEL
 from tests.support.docker_fixtures import OWNER, docker, free_subnet, marked, remove_leftovers
 
 pytestmark = pytest.mark.docker

@@ -18,12 +18,12 @@ import pytest
 from invoker.errors import PlatformFault
 from invoker.firewall.rules import of_container
 from invoker.firewall.state import ClusterState, ContainerRule
-from invoker.io.docker_daemon import Daemon, socket_path
-from invoker.io.docker_prepare import remove_orphans
-from invoker.io.docker_settings import DockerSettings
-from invoker.io.firewall_helper import HelperPrograms
-from invoker.io.firewall_reconciler import FirewallReconciler
-from invoker.io.firewall_settings import FirewallSettings
+from invoker.io.docker.daemon import Daemon, socket_path
+from invoker.io.docker.prepare import remove_orphans
+from invoker.io.docker.settings import DockerSettings
+from invoker.io.firewall.helper import HelperPrograms
+from invoker.io.firewall.reconciler import FirewallReconciler
+from invoker.io.firewall.settings import FirewallSettings
 from tests.integration.firewall.test_packets import CLUSTER, GUARDED, LIMIT_S, REACHED
 from tests.support.docker_fixtures import OWNER, docker, inspect, marked, remove_all, remove_leftovers
 from tests.support.firewall_image import helper_image

@@ -13,9 +13,9 @@ import pytest
 from invoker.errors import PlatformFault
 from invoker.firewall.rules import of_container
 from invoker.firewall.state import ClusterState, ContainerRule, Guarded
-from invoker.io.firewall_iptables import HostPrograms, Iptables
-from invoker.io.firewall_reconciler import FirewallReconciler
-from invoker.io.firewall_settings import Backend, FirewallSettings, Outcome
+from invoker.io.firewall.iptables import HostPrograms, Iptables
+from invoker.io.firewall.reconciler import FirewallReconciler
+from invoker.io.firewall.settings import Backend, FirewallSettings, Outcome
 from tests.support.firewall_lab import BRIDGE, CONTAINER, DNS_PORT, GATEWAY, NODE, PORT, SUBNET, WORLD, Lab, lab
 
 GUARDED = Guarded(BRIDGE, SUBNET, resolvers=(WORLD["resolver"],), rejected=("100.64.0.0/10",))

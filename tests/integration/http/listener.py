@@ -18,8 +18,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from invoker.io.http_server import Exchange, HttpServer, Limits, Request, Router
-from invoker.io.tls import server_context
+from invoker.io.http.server import Exchange, HttpServer, Limits, Request, Router
+from invoker.io.http.tls import server_context
 
 PAGE_BYTES = resource.getpagesize()
 FILES_WANTED = 20_000

@@ -14,9 +14,9 @@ from aiokafka import AIOKafkaConsumer  # pyright: ignore[reportMissingTypeStubs]
 from aiokafka.admin import NewTopic  # pyright: ignore[reportMissingTypeStubs]
 
 from invoker.io.admin_api import AdminApi
-from invoker.io.http_server import Router
-from invoker.io.kafka_health import TOPIC, HealthPings
-from invoker.io.kafka_producer import KafkaProducer
+from invoker.io.http.server import Router
+from invoker.io.kafka.health import TOPIC, HealthPings
+from invoker.io.kafka.producer import KafkaProducer
 from tests.support.kafka_peers import controller, quick, until
 from tests.support.kafka_server import Broker
 from tests.support.raw_http import post, serving

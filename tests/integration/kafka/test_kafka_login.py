@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from invoker.errors import PlatformFault
-from invoker.io.kafka_consumer import KafkaConsumer
+from invoker.io.kafka.consumer import KafkaConsumer
 from tests.support.kafka_certificates import Certificates
 from tests.support.kafka_peers import secured
 from tests.support.kafka_server import PASSWORD, USER, Broker

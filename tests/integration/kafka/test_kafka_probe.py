@@ -8,8 +8,8 @@ from typing import Any, cast
 import pytest
 
 from invoker.driver import Driver
-from invoker.io.docker_engine import DockerEngine
-from invoker.io.kafka_probe import ProbeActions
+from invoker.io.docker.engine import DockerEngine
+from invoker.io.kafka.probe import ProbeActions
 from invoker.io.logging import Logs
 from invoker.protocol.manifest import RuntimesManifest
 from invoker.runner import Runner, RunnerSettings

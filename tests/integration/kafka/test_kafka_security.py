@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from invoker.errors import PlatformFault
-from invoker.io.kafka_consumer import KafkaConsumer
-from invoker.io.kafka_producer import KafkaProducer
-from invoker.io.kafka_settings import KafkaSettings
+from invoker.io.kafka.consumer import KafkaConsumer
+from invoker.io.kafka.producer import KafkaProducer
+from invoker.io.kafka.settings import KafkaSettings
 from tests.support.kafka_certificates import SERVER_NAME, Certificates
 from tests.support.kafka_peers import controller, secured
 from tests.support.kafka_server import Broker

@@ -7,13 +7,13 @@ import logging
 
 import pytest
 
-from invoker.io.kafka_link import Trouble
+from invoker.io.kafka.link import Trouble
 from tests.support.kafka_peers import Controller, controller, node, quick, until
 from tests.support.kafka_server import Broker
 
 pytestmark = [pytest.mark.docker, pytest.mark.contract("5")]
 
-OURS = "invoker.io.kafka_link"
+OURS = "invoker.io.kafka.link"
 
 
 def told(caplog: pytest.LogCaptureFixture, text: str) -> list[str]:

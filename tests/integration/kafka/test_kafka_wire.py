@@ -9,10 +9,10 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition  # pyright: ignore[reportMissingTypeStubs]
 
 from invoker.errors import PlatformFault
-from invoker.io.kafka_consumer import KafkaConsumer
-from invoker.io.kafka_producer import KafkaProducer
-from invoker.io.kafka_settings import AnswerTooLarge
-from invoker.io.kafka_topic import ensure_topic
+from invoker.io.kafka.consumer import KafkaConsumer
+from invoker.io.kafka.producer import KafkaProducer
+from invoker.io.kafka.settings import AnswerTooLarge
+from invoker.io.kafka.topic import ensure_topic
 from tests.support.kafka_peers import controller, node, quick, until
 from tests.support.kafka_server import Broker
 

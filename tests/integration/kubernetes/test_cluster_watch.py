@@ -20,8 +20,8 @@ import pytest
 from cryptography.x509 import IPAddress
 
 from invoker.firewall.state import ClusterState
-from invoker.io.kubernetes_settings import KubernetesSettings
-from invoker.io.kubernetes_watch import ClusterWatch
+from invoker.io.kubernetes.settings import KubernetesSettings
+from invoker.io.kubernetes.watch import ClusterWatch
 from tests.support.authority import Authority
 from tests.support.kubernetes_api import (
     API_SLICES,

@@ -24,7 +24,7 @@ from tests.support.serving import Place, Served, serving
 from tests.support.serving_client import Client, Ended, client
 
 BLOCKED = "blocked"
-LOG_SHOWN_CHARACTERS = 20_000
+LOG_SHOWN_CHARACTERS = 4_000
 
 
 @pytest.hookimpl(wrapper=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from invoker.io.spool import Batch, Spool, Told, frame, frames
-from invoker.io.spool_settings import SPOOL_BYTES_MIN, SpoolSettings
+from invoker.io.spool.settings import SPOOL_BYTES_MIN, SpoolSettings
+from invoker.io.spool.spool import Batch, Spool, Told, frame, frames
 
 
 class SpoolMachine(RuleBasedStateMachine):

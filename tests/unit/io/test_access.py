@@ -12,11 +12,11 @@ import pytest
 from cryptography import x509
 
 from invoker.errors import PlatformFault, SettingsError
-from invoker.io.access import Clients, Guard, TokenSettings
-from invoker.io.http_messages import Exchange, Request, Wire
-from invoker.io.http_peer import UNKNOWN, Peer, identify
-from invoker.io.http_server import Handler, Router
-from invoker.io.tls import server_context
+from invoker.io.http.access import Clients, Guard, TokenSettings
+from invoker.io.http.messages import Exchange, Request, Wire
+from invoker.io.http.peer import UNKNOWN, Peer, identify
+from invoker.io.http.server import Handler, Router
+from invoker.io.http.tls import server_context
 from tests.support.authority import Authority
 from tests.support.raw_http import Answer, post, serving
 
@@ -125,7 +125,7 @@ def test_how_long_a_token_is_compared_tells_nothing_of_it(monkeypatch: pytest.Mo
         lengths.append((len(one), len(other)))
         return one == other
 
-    monkeypatch.setattr("invoker.io.access.hmac.compare_digest", compare)
+    monkeypatch.setattr("invoker.io.http.access.hmac.compare_digest", compare)
     handler = Guard(TokenSettings(token=TOKEN))(answer)
     for shown in (TOKEN, "x", TOKEN * 50):
         Asked(LOCAL).ask(handler, authorization=f"Bearer {shown}")

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from invoker.errors import PlatformFault, SettingsError
-from invoker.io import addresses
-from invoker.io.addresses import AddressPool
+from invoker.io.docker import addresses
+from invoker.io.docker.addresses import AddressPool
 
 
 def drain(pool: AddressPool) -> list[str]:

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from invoker.errors import PlatformFault
-from invoker.io import cgroup
-from invoker.io.cgroup import PARENT, ControlGroup, cpu_weight, parents, probe
+from invoker.io.containers import cgroup
+from invoker.io.containers.cgroup import PARENT, ControlGroup, cpu_weight, parents, probe
 
 SUPPORT = probe()
 real = pytest.mark.skipif(not SUPPORT.freezer, reason=f"no control groups: {SUPPORT.reason}")

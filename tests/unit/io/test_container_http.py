@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from invoker.io import container_http
-from invoker.io.container_connection import HEAD_LIMIT_BYTES, KNOWN_HEADS_MAX
-from invoker.io.container_http import RuntimeClient, tcp, unix
+from invoker.io.containers import http as container_http
+from invoker.io.containers.connection import HEAD_LIMIT_BYTES, KNOWN_HEADS_MAX
+from invoker.io.containers.http import RuntimeClient, tcp, unix
 from invoker.policy.outcome import Reply
 
 EACH_LOOP = True

@@ -12,9 +12,9 @@ from aiohttp import web
 
 from invoker.errors import ActionNotFound, PlatformFault
 from invoker.io.action_cache import CachedActions
-from invoker.io.couch_actions import CouchActions
-from invoker.io.couch_client import CouchClient
-from invoker.io.couch_settings import CouchDbSettings
+from invoker.io.couchdb.actions import CouchActions
+from invoker.io.couchdb.client import CouchClient
+from invoker.io.couchdb.settings import CouchDbSettings
 from invoker.io.metrics import Metrics
 from invoker.protocol.document import InlineCode
 from tests.support.couch_fake import PASSWORD, USER, FakeCouch, Passing, fake_couch, status

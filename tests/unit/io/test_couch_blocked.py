@@ -9,9 +9,9 @@ import pytest
 from aiohttp import web
 
 from invoker.errors import PlatformFault
-from invoker.io.couch_blocked import BlockedNamespaces
-from invoker.io.couch_client import CouchClient
-from invoker.io.couch_settings import CouchDbSettings
+from invoker.io.couchdb.blocked import BlockedNamespaces
+from invoker.io.couchdb.client import CouchClient
+from invoker.io.couchdb.settings import CouchDbSettings
 from invoker.io.metrics import Metrics
 from tests.support.couch_fake import PASSWORD, USER, FakeCouch, Passing, Standing, fake_couch, status, until
 

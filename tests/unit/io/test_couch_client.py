@@ -13,9 +13,9 @@ import pytest
 from aiohttp import web
 
 from invoker.errors import PlatformFault, SettingsError
-from invoker.io.couch_client import AnswerTooLarge, CouchClient, CouchUnreachable, segment, told, trust
-from invoker.io.couch_settings import CouchDbSettings
-from invoker.io.tls import server_context
+from invoker.io.couchdb.client import AnswerTooLarge, CouchClient, CouchUnreachable, segment, told, trust
+from invoker.io.couchdb.settings import CouchDbSettings
+from invoker.io.http.tls import server_context
 from tests.support.authority import Authority
 from tests.support.couch_fake import PASSWORD, USER, FakeCouch, Passing, cut, fake_couch, status
 
@@ -169,7 +169,7 @@ async def test_a_redirect_is_not_followed_with_our_password(client: CouchClient,
 
 def test_what_is_told_names_the_way_out() -> None:
     def text(code: int, body: bytes) -> str:
-        from invoker.io.couch_client import Answer
+        from invoker.io.couchdb.client import Answer
 
         return told(Answer(code, body), "GET x")
 

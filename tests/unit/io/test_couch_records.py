@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from invoker.errors import PlatformFault
-from invoker.io.couch_client import CouchClient
-from invoker.io.couch_records import CouchRecords
-from invoker.io.couch_settings import CouchDbSettings
+from invoker.io.couchdb.client import CouchClient
+from invoker.io.couchdb.records import CouchRecords
+from invoker.io.couchdb.settings import CouchDbSettings
 from invoker.io.metrics import Metrics
-from invoker.io.spool_settings import SPOOL_BYTES_MIN, SpoolSettings
+from invoker.io.spool.settings import SPOOL_BYTES_MIN, SpoolSettings
 from tests.support.couch_fake import PASSWORD, USER, FakeCouch, Passing, Standing, fake_couch, status
 from tests.support.couch_outage import Place, outage
 
@@ -164,7 +164,7 @@ async def test_an_outage_is_told_once_and_lasts_as_long_as_it_likes(
     server: FakeCouch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.faults += [status(500)] * 20 + [status(401)] * 20
-    with caplog.at_level(logging.INFO, "invoker.io.couch_records"):
+    with caplog.at_level(logging.INFO, "invoker.io.couchdb.records"):
         async with Node(server, tmp_path) as node:
             await node.put(*range(5))
             await node.sent()

@@ -13,9 +13,9 @@ import pytest
 
 from invoker.client import Client, Door, FileDoor, HttpDoor, Refused
 from invoker.errors import CallerFault
-from invoker.io.dev_api import DevApi, DevInfo
-from invoker.io.http_server import HttpServer, Router
-from invoker.io.sqlite_store import SqliteStore
+from invoker.io.dev.api import DevApi, DevInfo
+from invoker.io.http.server import HttpServer, Router
+from invoker.io.sqlite.store import SqliteStore
 
 WAIT_MAX_S = 10.0
 PYTHON = {"exec": {"kind": "python:3", "code": "def main(args): return args"}}

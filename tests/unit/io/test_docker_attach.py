@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from invoker.io.docker_attach import ANSWER_LIMIT_BYTES, attach
-from invoker.io.docker_daemon import DockerFault
+from invoker.io.docker.attach import ANSWER_LIMIT_BYTES, attach
+from invoker.io.docker.daemon import DockerFault
 
 EACH_LOOP = True
 WAIT_S = 5.0

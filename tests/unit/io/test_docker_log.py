@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from struct import pack
 
-from invoker.io.docker_log import ContainerLog
+from invoker.io.containers.log import ContainerLog
 from invoker.protocol.logs import NO_SENTINELS, SENTINEL
 
 EACH_LOOP = True

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from invoker.errors import ContainerFault, PlatformFault, StartFailed
-from invoker.io.fake_engine import Behaviour, FakeContainer, FakeEngine, Gate, Moment, Path, echo, open_gate
+from invoker.io.containers.fake import Behaviour, FakeContainer, FakeEngine, Gate, Moment, Path, echo, open_gate
 from invoker.policy.outcome import Reply
 from invoker.policy.types import ContainerId
 from invoker.ports import ContainerSpec

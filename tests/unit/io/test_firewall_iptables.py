@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from invoker.errors import PlatformFault
-from invoker.io import firewall_iptables
-from invoker.io.firewall_iptables import HostPrograms, Iptables, Output, read_counts
-from invoker.io.firewall_settings import Backend
+from invoker.io.firewall import iptables as firewall_iptables
+from invoker.io.firewall.iptables import HostPrograms, Iptables, Output, read_counts
+from invoker.io.firewall.settings import Backend
 
 LIMIT_S = 10
 

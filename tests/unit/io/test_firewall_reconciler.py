@@ -12,8 +12,8 @@ from invoker.errors import PlatformFault
 from invoker.firewall.plan import plan
 from invoker.firewall.rules import of_container
 from invoker.firewall.state import ClusterState, ContainerRule, Guarded
-from invoker.io.firewall_reconciler import FirewallReconciler
-from invoker.io.firewall_settings import FirewallSettings, Outcome
+from invoker.io.firewall.reconciler import FirewallReconciler
+from invoker.io.firewall.settings import FirewallSettings, Outcome
 
 LIMIT_S = 5
 GUARDED = Guarded("br-functions", "172.18.0.0/16")

@@ -9,8 +9,8 @@ import pytest
 
 from invoker.errors import ContainerFault, PlatformFault
 from invoker.firewall.state import ContainerRule
-from invoker.io.fake_engine import FakeContainer, FakeEngine, Moment
-from invoker.io.firewalled_engine import FirewalledContainer, FirewalledEngine
+from invoker.io.containers.fake import FakeContainer, FakeEngine, Moment
+from invoker.io.firewall.engine import FirewalledContainer, FirewalledEngine
 from invoker.policy.types import ContainerId
 from invoker.ports import ContainerSpec
 from tests.unit.io.test_firewall_reconciler import Bench

@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from invoker.io.http_server import Exchange, Limits, Request, Router
+from invoker.io.http.server import Exchange, Limits, Request, Router
 from tests.support.raw_http import Answer, Peer, Served, post, serving, until
 
 EACH_LOOP = True

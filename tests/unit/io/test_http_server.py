@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from invoker.errors import PlatformFault
-from invoker.io.http_server import Exchange, HttpServer, Limits, Request, Router
+from invoker.io.http.server import Exchange, HttpServer, Limits, Request, Router
 from tests.support.raw_http import WAIT_S, post, serving, until
 
 EACH_LOOP = True

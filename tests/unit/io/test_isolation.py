@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from invoker.io import isolation
-from invoker.io.cgroup import CgroupSupport, ControlGroup
-from invoker.io.isolation import FILES_MAX, Isolation, Runtime, default_runtimes, environment, probe
+from invoker.io.containers.cgroup import CgroupSupport, ControlGroup
+from invoker.io.process import isolation
+from invoker.io.process.isolation import FILES_MAX, Isolation, Runtime, default_runtimes, environment, probe
 
 LIMIT_S = 20.0
 LOWEST = Isolation(bubblewrap=None, freezer=False, memory=False, network=True)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from invoker.io.kafka_health import ping
+from invoker.io.kafka.health import ping
 from invoker.protocol.acknowledgement import acknowledge
 from invoker.protocol.message import decode_message
 from invoker.protocol.secrets import KeyRing

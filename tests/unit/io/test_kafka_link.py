@@ -11,8 +11,8 @@ import pytest
 
 from invoker import config
 from invoker.errors import SettingsError
-from invoker.io.kafka_link import Backoff, NamedContext, client_arguments, tls_context
-from invoker.io.kafka_settings import DeliverySettings, KafkaSettings
+from invoker.io.kafka.link import Backoff, NamedContext, client_arguments, tls_context
+from invoker.io.kafka.settings import DeliverySettings, KafkaSettings
 from tests.unit.test_config import GOOD
 
 CANARY = "a-secret-nobody-sees"
@@ -105,7 +105,7 @@ async def test_waits_double_up_to_the_limit_and_begin_anew(monkeypatch: pytest.M
     async def sleep(wait_s: float) -> None:
         waits.append(wait_s)
 
-    monkeypatch.setattr("invoker.io.kafka_link.asyncio.sleep", sleep)
+    monkeypatch.setattr("invoker.io.kafka.link.asyncio.sleep", sleep)
     backoff = Backoff(0.1, 0.5)
     for _ in range(5):
         await backoff.wait()

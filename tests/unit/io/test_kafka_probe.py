@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from invoker.errors import ActionNotFound
-from invoker.io.kafka_probe import ProbeActions
+from invoker.io.kafka.probe import ProbeActions
 from invoker.protocol.document import InlineCode
 from tests.support.body import Store, document
 

@@ -12,8 +12,8 @@ import pytest
 from aiohttp import web
 from cryptography.x509 import IPAddress
 
-from invoker.io.kubernetes_api import ApiFault, KubernetesApi
-from invoker.io.kubernetes_settings import KubernetesSettings
+from invoker.io.kubernetes.api import ApiFault, KubernetesApi
+from invoker.io.kubernetes.settings import KubernetesSettings
 from tests.support.authority import Authority
 from tests.support.kubernetes_api import NODES, FakeApiServer, service_account, serving
 

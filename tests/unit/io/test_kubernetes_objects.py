@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from invoker.firewall.state import ClusterState
-from invoker.io.kubernetes_objects import (
+from invoker.io.kubernetes.objects import (
     EndpointSlice,
     KubernetesObject,
     Node,

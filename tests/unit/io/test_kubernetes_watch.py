@@ -13,8 +13,8 @@ import pytest
 
 from invoker.errors import PlatformFault
 from invoker.firewall.state import ClusterState
-from invoker.io.kubernetes_settings import KubernetesSettings
-from invoker.io.kubernetes_watch import ClusterWatch, Counted
+from invoker.io.kubernetes.settings import KubernetesSettings
+from invoker.io.kubernetes.watch import ClusterWatch, Counted
 from invoker.io.metrics import Metrics
 from tests.support.kubernetes_api import (
     API_SLICES,

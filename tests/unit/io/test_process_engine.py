@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from invoker.errors import PlatformFault, StartFailed
-from invoker.io.engine_base import Observe, unobserved
-from invoker.io.isolation import Runtime, default_runtimes
-from invoker.io.process_container import PROCESS_FILE
-from invoker.io.process_engine import ProcessEngine, ProcessSettings
-from invoker.io.process_state import start_time
+from invoker.io.containers.base import Observe, unobserved
+from invoker.io.process.container import PROCESS_FILE
+from invoker.io.process.engine import ProcessEngine, ProcessSettings
+from invoker.io.process.isolation import Runtime, default_runtimes
+from invoker.io.process.state import start_time
 from invoker.policy.types import ContainerId
 from invoker.ports import ContainerSpec
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from invoker.io.cgroup import ControlGroup, probe
-from invoker.io.process_state import fate, start_time
+from invoker.io.containers.cgroup import ControlGroup, probe
+from invoker.io.process.state import fate, start_time
 
 LIMIT_S = 20.0
 SUPPORT = probe()

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from invoker.errors import PlatformFault
-from invoker.io import spool as module
-from invoker.io.spool import HEAD, MAGIC, Position, Spool, Told, frame, frames
-from invoker.io.spool_settings import SPOOL_BYTES_MIN, SpoolSettings
+from invoker.io.spool import spool as module
+from invoker.io.spool.settings import SPOOL_BYTES_MIN, SpoolSettings
+from invoker.io.spool.spool import HEAD, MAGIC, Position, Spool, Told, frame, frames
 
 RECORDS = [b'{"_id":"guest/%032x"}' % number for number in range(100)]
 

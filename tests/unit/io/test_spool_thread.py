@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from invoker.errors import PlatformFault
-from invoker.io import spool_thread
-from invoker.io.spool_thread import SpoolGroup, SpoolThread
+from invoker.io.spool import thread as spool_thread
+from invoker.io.spool.thread import SpoolGroup, SpoolThread
 
 LIMIT_S = 20.0
 

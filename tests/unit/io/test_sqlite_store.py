@@ -16,9 +16,9 @@ import msgspec
 import pytest
 
 from invoker.errors import ActionNotFound, CallerFault, PlatformFault
-from invoker.io import sqlite_file
 from invoker.io.group_commit import GroupCommit
-from invoker.io.sqlite_store import ActionConflict, RecordNotFound, SqliteStore
+from invoker.io.sqlite import file as sqlite_file
+from invoker.io.sqlite.store import ActionConflict, RecordNotFound, SqliteStore
 from invoker.ports import ActionStore, RecordSink
 
 WAIT_MAX_S = 30.0
@@ -365,7 +365,7 @@ async def test_a_closed_store_says_so(tmp_path: Path, synchronous: sqlite_file.S
 WRITER = """
 import asyncio, itertools, sys
 from pathlib import Path
-from invoker.io.sqlite_store import SqliteStore
+from invoker.io.sqlite.store import SqliteStore
 
 async def main():
     async with SqliteStore(Path(sys.argv[1])) as store:

@@ -11,8 +11,8 @@ import pytest
 from cryptography import x509
 
 from invoker.errors import SettingsError
-from invoker.io.http_server import Exchange, Limits, Request, Router
-from invoker.io.tls import server_context
+from invoker.io.http.server import Exchange, Limits, Request, Router
+from invoker.io.http.tls import server_context
 from tests.support.authority import Authority
 from tests.support.raw_http import post, serving, until
 

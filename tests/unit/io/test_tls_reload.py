@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from invoker.errors import PlatformFault, SettingsError
-from invoker.io.http_server import Exchange, Request, Router
-from invoker.io.tls import ServerTls, TlsFiles
+from invoker.io.http.server import Exchange, Request, Router
+from invoker.io.http.tls import ServerTls, TlsFiles
 from tests.support.authority import Authority
 from tests.support.raw_http import Served, post, serving
 
@@ -145,7 +145,7 @@ async def test_a_certificate_written_in_the_same_tick_of_the_clock_is_seen(autho
 
 async def test_a_start_with_a_wrong_file_fails_and_a_check_says_what_would_be_served(authority: Authority) -> None:
     renewing = Renewing(authority)
-    assert "certificate of O=tests,CN=localhost, valid until 20" in await renewing.tls.check()
+    assert "certificate of CN=localhost, O=tests, valid until 20" in await renewing.tls.check()
     with pytest.raises(RuntimeError, match="open first"):
         renewing.tls.current()
     renewing.key.write_text("no key")

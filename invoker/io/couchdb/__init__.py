@@ -1,0 +1,1 @@
+"""◆ CouchDB: actions, records, blocked namespaces."""

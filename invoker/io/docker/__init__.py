@@ -1,0 +1,1 @@
+"""◆ Docker: the engine that makes real containers, over the daemon's API."""

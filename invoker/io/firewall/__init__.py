@@ -1,0 +1,1 @@
+"""◆ The firewall: the rules of `invoker.firewall` written into the kernel, and containers behind them."""

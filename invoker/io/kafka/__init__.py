@@ -1,0 +1,1 @@
+"""◆ Kafka: the invoker's topic, the acknowledgements, the health pings."""

@@ -1,0 +1,1 @@
+"""◆ Kubernetes: what the cluster around the node looks like, watched."""

@@ -1,0 +1,1 @@
+"""◆ Processes: the engine that needs no daemon, for development."""

@@ -1,0 +1,1 @@
+"""◆ The spool: records on disk until CouchDB has confirmed them."""
