@@ -54,6 +54,7 @@ async def records(directory: Path) -> dict[str, str]:
     return found
 
 
+@pytest.mark.contract("18")
 async def test_sigterm_under_load_loses_nothing(serve: Serve, machine: Machine, tmp_path: Path) -> None:
     async with serve() as invoker:
         await put_actions(invoker.put)
@@ -82,6 +83,7 @@ async def test_sigterm_under_load_loses_nothing(serve: Serve, machine: Machine, 
     assert report.invocations == len(load.sent)
 
 
+@pytest.mark.contract("18")
 async def test_a_second_sigterm_hurries(serve: Serve, machine: Machine) -> None:
     async with serve() as invoker:
         await invoker.put("nap", NAP)
@@ -102,6 +104,7 @@ async def test_a_second_sigterm_hurries(serve: Serve, machine: Machine) -> None:
     await nothing_is_left(machine, processes)
 
 
+@pytest.mark.contract("1")
 async def test_a_kill_and_another_life(serve: Serve, machine: Machine, tmp_path: Path) -> None:
     """No orphans, and every record that was acknowledged as stored is there."""
     async with serve() as invoker:

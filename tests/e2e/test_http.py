@@ -70,6 +70,7 @@ async def page(port: int, path: str, method: str = "GET") -> tuple[int, str]:
     return response.status, (await response.body()).decode()
 
 
+@pytest.mark.contract("4")
 async def test_the_head_comes_before_the_invocation_runs(process: Machine, tmp_path: Path) -> None:
     heads_seen = asyncio.Event()
 
@@ -89,6 +90,7 @@ async def test_the_head_comes_before_the_invocation_runs(process: Machine, tmp_p
         await second.body()
 
 
+@pytest.mark.contract("4")
 async def test_a_caller_who_leaves_after_the_head_changes_nothing(process: Machine, tmp_path: Path) -> None:
     async with serving(process, tmp_path) as node:
         await node.put("nap", NAP)
@@ -100,6 +102,7 @@ async def test_a_caller_who_leaves_after_the_head_changes_nothing(process: Machi
             assert (ended.status, ended.result, ended.texts) == (0, {"slept": 0.2}, ["stdout: begun"])
 
 
+@pytest.mark.contract("6")
 async def test_the_completion_message(process: Machine, tmp_path: Path) -> None:
     async with serving(process, tmp_path, USER_MEMORY="1 GB") as node:
         await node.put("nap", NAP)
@@ -114,6 +117,7 @@ async def test_the_completion_message(process: Machine, tmp_path: Path) -> None:
         assert json.loads(await other.body())["response"] == activation[::-1]
 
 
+@pytest.mark.contract("3", "4", "9")
 @pytest.mark.parametrize(
     ("body", "error"),
     [
@@ -155,6 +159,7 @@ async def some_traffic(node: Node) -> None:
     assert (await node.call("broken")).status == 3
 
 
+@pytest.mark.contract("4", "15")
 async def test_ping_and_the_metrics_after_some_traffic(process: Machine, tmp_path: Path) -> None:
     async with serving(process, tmp_path) as node:
         assert await page(node.port, "/ping") == (200, "pong")
@@ -184,6 +189,7 @@ async def test_ping_and_the_metrics_after_some_traffic(process: Machine, tmp_pat
         assert found["histogram_invoker_containerPoll_finish_seconds_count"] >= 1
 
 
+@pytest.mark.contract("4")
 async def test_a_port_of_their_own_for_metrics_and_debugging(process: Machine, tmp_path: Path) -> None:
     async with serving(process, tmp_path, METRICS_PORT="0") as node:
         inside = node.dev.listeners[1].server.port

@@ -431,6 +431,7 @@ def test_what_a_killed_invoker_left_behind_deceives_nobody(tmp_path: Path) -> No
 # --- serve and replay -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.contract("2")
 def test_serve_names_every_setting_that_is_missing(run: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ID", "COUCH_URL", "KAFKA_HOSTS", "USER_MEMORY"):
         monkeypatch.delenv(name, raising=False)

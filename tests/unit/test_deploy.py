@@ -114,6 +114,7 @@ def test_every_setting_exists_and_all_of_them_together_can_be_used() -> None:
     assert not SECRETS & set(one("ConfigMap")["data"]), "what is secret is in the secret"
 
 
+@pytest.mark.contract("1")
 def test_the_pod_fits_the_settings() -> None:
     settings = config.load({**environment(), "COUCH_PASSWORD": "x", "ADMIN_TOKEN": "0123456789abcdef", "ID": "0"})
     ports = {port["name"]: port["containerPort"] for port in container()["ports"]}
@@ -204,7 +205,7 @@ def enter(directory: Path, *arguments: str, **environ: str) -> subprocess.Comple
     )
 
 
-@pytest.mark.contract("2")
+@pytest.mark.contract("1", "2")
 @pytest.mark.parametrize(
     ("environ", "identity"),
     [

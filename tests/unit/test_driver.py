@@ -94,6 +94,7 @@ async def used(body: Body, activation: str, name: str = "act") -> ContainerId:
     return lease.number
 
 
+@pytest.mark.contract("13", "19")
 @pytest.mark.parametrize("error", [lambda: ContainerFault("no"), lambda: RuntimeError("a defect")])
 async def test_a_thaw_that_fails_is_no_business_of_the_activation(error: Failure) -> None:
     async with Body(gate=failing("unpause", error), policies=pausing_after(0)) as body:
@@ -103,6 +104,7 @@ async def test_a_thaw_that_fails_is_no_business_of_the_activation(error: Failure
         assert (lease.kind, lease.number != first) == ("cold", True)
 
 
+@pytest.mark.contract("14")
 @pytest.mark.parametrize("fault", ["oom", "exited"])
 async def test_a_container_found_dead_at_its_thaw_is_the_functions_fault(fault: ev.Fault) -> None:
     gate = failing("unpause", lambda: ContainerFault("dead", fault))

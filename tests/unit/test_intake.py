@@ -49,6 +49,7 @@ async def taking(door: Door) -> AsyncGenerator[tuple[Body, Intake, Served]]:
             await intake.finished()
 
 
+@pytest.mark.contract("4")
 async def test_the_head_is_the_promise_and_the_body_the_end() -> None:
     door = Door()
     async with taking(door) as (body, intake, served), served.peer() as peer:
@@ -61,6 +62,7 @@ async def test_the_head_is_the_promise_and_the_body_the_end() -> None:
         await until(lambda: intake.in_flight == 0)
 
 
+@pytest.mark.contract("4")
 @pytest.mark.parametrize("blocking", [True, False])
 async def test_a_caller_who_has_gone_changes_nothing(blocking: bool) -> None:
     door = Door()
@@ -76,6 +78,7 @@ async def test_a_caller_who_has_gone_changes_nothing(blocking: bool) -> None:
         assert served.errors == []
 
 
+@pytest.mark.contract("4")
 async def test_what_can_not_be_read_is_refused_with_the_reason() -> None:
     async with taking(Door()) as (body, intake, served), served.peer() as peer:
         answer = await peer.ask(post(b'{"transid": 5}'))
@@ -84,6 +87,7 @@ async def test_what_can_not_be_read_is_refused_with_the_reason() -> None:
         assert (intake.in_flight, body.lines.completed) == (0, [])
 
 
+@pytest.mark.contract("4")
 async def test_a_closed_intake_sends_callers_elsewhere() -> None:
     async with taking(Door()) as (_, intake, served), served.peer() as peer:
         intake.close()
@@ -94,6 +98,7 @@ async def test_a_closed_intake_sends_callers_elsewhere() -> None:
             await intake.invoke(message("act"))
 
 
+@pytest.mark.contract("4")
 async def test_too_many_at_once_are_refused_before_anything_is_promised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake_module, "IN_FLIGHT_MAX", 2)
     door = Door()

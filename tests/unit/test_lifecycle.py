@@ -135,6 +135,7 @@ class Stage:
         return Served(self.server, self.errors, [])
 
 
+@pytest.mark.contract("18")
 async def test_the_order_of_start_and_end() -> None:
     async with Stage() as stage:
         assert stage.story == ["store opens", "engine opens", "guard opens", "feed opens"]
@@ -147,6 +148,7 @@ async def test_the_order_of_start_and_end() -> None:
         assert not stage.body.engine.containers
 
 
+@pytest.mark.contract("18")
 async def test_a_signal_drains() -> None:
     async with Stage() as stage:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -167,6 +169,7 @@ class Held:
             await self.opened.wait()
 
 
+@pytest.mark.contract("18")
 async def test_what_was_accepted_ends_and_is_recorded() -> None:
     async with Stage() as stage, stage.served.peer() as peer:
         held = stage.body.engine.gate = Held("run")
@@ -182,6 +185,7 @@ async def test_what_was_accepted_ends_and_is_recorded() -> None:
         assert f"guest/{'e' * 32}" in stage.body.store.records
 
 
+@pytest.mark.contract("18")
 async def test_it_goes_on_serving_for_a_while() -> None:
     """Controllers learn of the end by and by: within the delay, invocations are still taken."""
     async with Stage(drain_delay_s=0.3) as stage, stage.served.peer() as peer:
@@ -191,6 +195,7 @@ async def test_it_goes_on_serving_for_a_while() -> None:
         assert await stage.ended() == EXIT_OK
 
 
+@pytest.mark.contract("18")
 @pytest.mark.parametrize("at", ["start", "run", "remove"])
 async def test_a_second_signal_cuts_off_what_is_under_way(at: Moment) -> None:
     async with Stage() as stage, stage.served.peer() as peer:
@@ -208,6 +213,7 @@ async def test_a_second_signal_cuts_off_what_is_under_way(at: Moment) -> None:
         assert not stage.body.engine.containers
 
 
+@pytest.mark.contract("18")
 @pytest.mark.parametrize("fails", ["opens", "open", "guard"])
 async def test_a_fault_at_the_start_ends_what_had_begun(fails: str) -> None:
     stage = Stage(fails=fails)
@@ -219,6 +225,7 @@ async def test_a_fault_at_the_start_ends_what_had_begun(fails: str) -> None:
     assert not stage.body.engine.containers
 
 
+@pytest.mark.contract("18")
 async def test_what_a_feed_brought_is_waited_for() -> None:
     async with Stage() as stage:
         stage.feed.done.clear()
@@ -239,6 +246,7 @@ async def test_what_a_feed_brought_is_cut_off_by_a_second_signal() -> None:
         assert stage.story.index("feed is cut off") < stage.story.index("engine closes")
 
 
+@pytest.mark.contract("18")
 async def test_a_part_that_fails_for_good_ends_all_in_order(caplog: pytest.LogCaptureFixture) -> None:
     async with Stage() as stage:
         stage.lifecycle.fail("the feed met a defect")
@@ -247,6 +255,7 @@ async def test_a_part_that_fails_for_good_ends_all_in_order(caplog: pytest.LogCa
     assert "the feed met a defect" in caplog.text
 
 
+@pytest.mark.contract("18")
 async def test_a_port_that_is_taken_ends_the_start_in_order() -> None:
     async with Stage() as first:
         stage = Stage()

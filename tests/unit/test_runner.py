@@ -42,6 +42,7 @@ async def a_while(container: FakeContainer, path: Path, body: bytes) -> Reply:
     return Reply(200, bytes(value))
 
 
+@pytest.mark.contract("7", "16")
 async def test_a_cold_and_a_warm_one() -> None:
     async with Body(a_while) as body:
         body.store.actions["guest", "act"] = document()
@@ -70,6 +71,7 @@ async def test_a_cold_and_a_warm_one() -> None:
     assert "activationResponse" not in first
 
 
+@pytest.mark.contract("16")
 async def test_a_thawed_one_tells_how_long_it_took() -> None:
     policies = msgspec.structs.replace(policyset.default(CAPACITY_MB), pausing=FixedGrace(0))
     async with Body(policies=policies) as body:
@@ -81,6 +83,7 @@ async def test_a_thawed_one_tells_how_long_it_took() -> None:
         assert body.lines.completed[1]["containerType"] == "warm"
 
 
+@pytest.mark.contract("7")
 async def test_inside_a_sequence_the_cause_is_told_and_no_wait() -> None:
     async with Body() as body:
         body.store.actions["guest", "act"] = document()
@@ -90,6 +93,7 @@ async def test_inside_a_sequence_the_cause_is_told_and_no_wait() -> None:
     assert "waitTime" not in notes(record)
 
 
+@pytest.mark.contract("7")
 async def test_the_wait_is_since_the_transactions_start() -> None:
     async with Body() as body:
         body.store.actions["guest", "act"] = document()
@@ -99,6 +103,7 @@ async def test_the_wait_is_since_the_transactions_start() -> None:
         assert notes(late).get("waitTime", 0) == 0
 
 
+@pytest.mark.contract("7", "14", "19")
 async def test_what_was_never_fetched_has_no_kind_and_no_limits() -> None:
     async with Body() as body:
         record = await body.invoke("gone")
@@ -113,6 +118,7 @@ async def test_what_was_never_fetched_has_no_kind_and_no_limits() -> None:
         assert line["activationStatus"] == "application error"
 
 
+@pytest.mark.contract("14")
 async def test_a_store_that_is_away() -> None:
     async with Body() as body:
         body.store.broken = PlatformFault("away")
@@ -125,6 +131,7 @@ async def test_a_store_that_is_away() -> None:
         assert body.store.records == {}
 
 
+@pytest.mark.contract("3")
 async def test_a_health_probe_is_a_message_like_others() -> None:
     probe = message(
         "invokerHealthTestAction0",
@@ -140,6 +147,7 @@ async def test_a_health_probe_is_a_message_like_others() -> None:
         assert body.lines.completed[0]["activationStatus"] == "success"
 
 
+@pytest.mark.contract("7")
 async def test_who_is_stored_and_when() -> None:
     """Non-blocking before the answer; blocking only where there is no controller, and after it."""
     order: list[str] = []
@@ -175,6 +183,7 @@ async def test_a_slow_store_keeps_no_container_busy() -> None:
         assert len(body.answers) == 1
 
 
+@pytest.mark.contract("6")
 async def test_a_non_blocking_callers_answer_is_the_id() -> None:
     async with Body() as body:
         body.store.actions["guest", "act"] = document()
@@ -184,6 +193,7 @@ async def test_a_non_blocking_callers_answer_is_the_id() -> None:
         assert record["activationId"] == facts["aid"] == ACTIVATION
 
 
+@pytest.mark.contract("4", "16", "19")
 async def test_ids_for_the_log_come_from_the_headers() -> None:
     async with Body() as body:
         headers = {"functions-transaction-id": "T", "functions-account": "A", "functions-namespace": "N"}
@@ -200,6 +210,7 @@ async def fails(container: FakeContainer, path: Path, body: bytes) -> Reply:
     return Reply()
 
 
+@pytest.mark.contract("14", "16")
 async def test_a_lost_container_is_told_with_its_state() -> None:
     async with Body(fails) as body:
         body.store.actions["guest", "act"] = document()
@@ -212,6 +223,7 @@ async def test_a_lost_container_is_told_with_its_state() -> None:
         await until(lambda: not body.engine.containers)
 
 
+@pytest.mark.contract("16")
 async def test_an_own_error_of_the_user_is_never_logged() -> None:
     async with Body() as body:
         body.store.actions["guest", "act"] = document()
@@ -225,6 +237,7 @@ async def no_end(container: FakeContainer, path: Path, body: bytes) -> Reply:
     return Reply(200, b"{}")
 
 
+@pytest.mark.contract("10", "14")
 async def test_a_log_without_its_end_costs_the_container() -> None:
     async with Body(no_end) as body:
         body.store.actions["guest", "act"] = document()
@@ -242,6 +255,7 @@ async def slow(container: FakeContainer, path: Path, body: bytes) -> Reply:
     return Reply()
 
 
+@pytest.mark.contract("12", "14")
 async def test_limits_of_init_and_run() -> None:
     async with Body(slow, init_limit_min_ms=40) as body:
         body.store.actions["guest", "act"] = document(timeout=30)
@@ -254,6 +268,7 @@ async def test_limits_of_init_and_run() -> None:
         assert "limits of 80 milliseconds during initialization" in record["response"]["result"]["error"]
 
 
+@pytest.mark.contract("14", "19")
 async def test_an_unknown_kind_and_a_start_that_fails() -> None:
     async def gate(moment: Moment, _: ContainerSpec) -> None:
         if moment == "start":
@@ -306,6 +321,7 @@ async def test_whatever_breaks_of_ours_the_caller_is_answered_once_and_the_conta
         assert "met a defect of the invoker" in caplog.text
 
 
+@pytest.mark.contract("15", "19")
 async def test_metrics_count_what_was() -> None:
     async with Body(a_while) as body:
         body.store.actions["guest", "act"] = document()
@@ -327,6 +343,7 @@ async def test_metrics_count_what_was() -> None:
         assert f"\n{line}\n" in text, line
 
 
+@pytest.mark.contract("7", "19")
 async def test_one_in_a_binding_has_its_annotations() -> None:
     action = {"path": "guest/pkg", "name": "act", "version": "1.2.3", "binding": "alice/bound"}
     user = {"subject": "a", "namespace": {"name": "alice", "annotations": [{"key": "path", "value": "mine"}]}}

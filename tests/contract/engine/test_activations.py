@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from invoker.io.containers.http import RESPONSE_LIMIT_BYTES
 from invoker.ports import Container
 from invoker.protocol.logs import CollectedLog
@@ -22,12 +24,14 @@ async def logged(container: Container, do: str, **value: object) -> CollectedLog
     return await container.collect_logs(LIMIT_S)
 
 
+@pytest.mark.contract("12")
 async def test_parameters_reach_the_function_and_its_result_comes_back(lab: Lab) -> None:
     container = await initialised(lab, await lab.engine())
     value = {"text": "ü\U0001f600", "nested": {"list": [1, 2.5, None, True]}, "large": 10**39}
     assert result(await run(container, **value)) == {"do": "echo"} | value
 
 
+@pytest.mark.contract("12")
 async def test_the_environment_is_what_init_says(lab: Lab) -> None:
     container = await started(lab, await lab.engine())
     assert (await init(container, GREETING="hello", __OW_NAMESPACE="guest")).status == 200
@@ -44,6 +48,7 @@ async def test_runs_overlap(lab: Lab) -> None:
     assert sorted(result(place)["place"] for place in places) == [0, 1, 2, 3]
 
 
+@pytest.mark.contract("14")
 async def test_an_error_of_the_function_is_an_answer(lab: Lab) -> None:
     container = await initialised(lab, await lab.engine())
     reply = await run(container, "fail")
@@ -53,6 +58,7 @@ async def test_an_error_of_the_function_is_an_answer(lab: Lab) -> None:
     assert result(await run(container, x=1))["x"] == 1
 
 
+@pytest.mark.contract("14")
 async def test_a_failed_init_is_an_answer_with_a_log(lab: Lab) -> None:
     container = await started(lab, await lab.engine())
     container.arm_logs(LOG_LIMIT_BYTES)
@@ -63,6 +69,7 @@ async def test_a_failed_init_is_an_answer_with_a_log(lab: Lab) -> None:
     assert any("stderr: ValueError: no such luck" in text for text in texts(log))
 
 
+@pytest.mark.contract("12", "14")
 async def test_a_run_that_takes_too_long(lab: Lab) -> None:
     container = await initialised(lab, await lab.engine())
     reply = await run(container, "sleep", timeout_s=0.2, s=600)
@@ -72,6 +79,7 @@ async def test_a_run_that_takes_too_long(lab: Lab) -> None:
     await container.remove()
 
 
+@pytest.mark.contract("12", "14")
 async def test_an_init_that_takes_too_long(lab: Lab) -> None:
     container = await started(lab, await lab.engine())
     reply = await init(container, timeout_s=0.2, AT_INIT="sleep")
@@ -80,6 +88,7 @@ async def test_an_init_that_takes_too_long(lab: Lab) -> None:
     await container.remove()
 
 
+@pytest.mark.contract("12", "14")
 async def test_a_result_that_is_too_large_is_cut_and_the_container_kept(lab: Lab) -> None:
     container = await initialised(lab, await lab.engine())
     reply = await run(container, "large", n=RESPONSE_LIMIT_BYTES)
@@ -90,6 +99,7 @@ async def test_a_result_that_is_too_large_is_cut_and_the_container_kept(lab: Lab
     assert result(await run(container, x=1))["x"] == 1
 
 
+@pytest.mark.contract("10")
 async def test_both_streams_are_logged_up_to_the_sentinels(lab: Lab) -> None:
     container = await started(lab, await lab.engine())
     container.arm_logs(LOG_LIMIT_BYTES)
@@ -101,6 +111,7 @@ async def test_both_streams_are_logged_up_to_the_sentinels(lab: Lab) -> None:
     assert sorted(texts(log)) == ["stderr: three", "stdout: one", "stdout: two"]
 
 
+@pytest.mark.contract("10")
 async def test_each_activation_has_its_own_log(lab: Lab) -> None:
     container = await initialised(lab, await lab.engine())
     for word in ("first", "second", "third"):
@@ -112,6 +123,7 @@ async def test_each_activation_has_its_own_log(lab: Lab) -> None:
     assert silent.lines == []
 
 
+@pytest.mark.contract("10", "19")
 async def test_what_is_printed_between_two_activations_is_the_next_ones(lab: Lab) -> None:
     container = await initialised(lab, await lab.engine())
     assert texts(await logged(container, "mutter", out=["in between"], err=[])) == []
@@ -119,6 +131,7 @@ async def test_what_is_printed_between_two_activations_is_the_next_ones(lab: Lab
     assert texts(log) == ["stdout: in between", "stdout: mine"]
 
 
+@pytest.mark.contract("10")
 async def test_a_flood_is_cut_at_the_limit_and_stops_nobody(lab: Lab) -> None:
     container = await initialised(lab, await lab.engine())
     container.arm_logs(1000)
@@ -130,6 +143,7 @@ async def test_a_flood_is_cut_at_the_limit_and_stops_nobody(lab: Lab) -> None:
     assert texts(await logged(container, "say", out=["after"], err=[])) == ["stdout: after"]
 
 
+@pytest.mark.contract("10")
 async def test_missing_sentinels_are_said_in_the_log(lab: Lab) -> None:
     container = await initialised(lab, await lab.engine())
     container.arm_logs(LOG_LIMIT_BYTES)
@@ -139,6 +153,7 @@ async def test_missing_sentinels_are_said_in_the_log(lab: Lab) -> None:
     assert texts(log) == ["stdout: the last words", "stderr: Something broke. Logs might be missing."]
 
 
+@pytest.mark.contract("10")
 async def test_the_log_of_the_dead_is_what_they_said(lab: Lab) -> None:
     container = await initialised(lab, await lab.engine())
     container.arm_logs(LOG_LIMIT_BYTES)

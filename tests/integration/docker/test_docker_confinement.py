@@ -17,6 +17,7 @@ from tests.support.odd_calls import MEMORY_MB, run, spec, unexpected
 pytestmark = pytest.mark.docker
 
 
+@pytest.mark.contract("12")
 async def test_confinement(docker_engine: Make, odd_image: str) -> None:
     """Section 12, as the daemon tells it and as the process inside sees it."""
     engine = await docker_engine(dns_servers=("192.0.2.53",), api_host="https://api.example")
@@ -43,6 +44,7 @@ async def test_confinement(docker_engine: Make, odd_image: str) -> None:
     assert is_hardened(engine._body(spec(odd_image), container.address))
 
 
+@pytest.mark.contract("12")
 async def test_resolver_file(docker_engine: Make, odd_image: str, tmp_path: Path) -> None:
     resolver = tmp_path / "resolv.conf"
     resolver.write_text("nameserver 192.0.2.99\n")
@@ -52,6 +54,7 @@ async def test_resolver_file(docker_engine: Make, odd_image: str, tmp_path: Path
     assert (await run(container, do="facts"))["resolver"] == resolver.read_text()
 
 
+@pytest.mark.contract("17")
 async def test_containers_do_not_reach_each_other(docker_engine: Make, odd_image: str) -> None:
     engine = await docker_engine()
     one, other = await asyncio.gather(*(engine.start(spec(odd_image, number), unexpected) for number in (1, 2)))

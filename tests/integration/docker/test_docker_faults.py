@@ -65,6 +65,7 @@ async def test_a_start_that_fails_halfway_is_undone(
     assert "taken=0" in repr(engine)
 
 
+@pytest.mark.contract("12")
 @pytest.mark.parametrize("command", ["/attach", "/start"])
 async def test_what_cannot_be_undone_is_told_and_keeps_its_address(
     engine_behind: Any, proxy: DockerProxy, odd_image: str, command: str
@@ -79,6 +80,7 @@ async def test_what_cannot_be_undone_is_told_and_keeps_its_address(
     proxy.mend()
 
 
+@pytest.mark.contract("12")
 @pytest.mark.parametrize("kind", ["fail", "hang"])
 async def test_a_failed_removal_keeps_the_address_until_one_succeeds(
     engine_behind: Any, proxy: DockerProxy, odd_image: str, kind: str
@@ -109,6 +111,7 @@ async def test_close_tells_what_it_could_not_remove(
     docker("rm", "--force", container.id)
 
 
+@pytest.mark.contract("1")
 async def test_the_next_life_removes_what_the_last_one_left(
     docker_engine: Make, odd_image: str, docker_settings: Any
 ) -> None:
@@ -136,6 +139,7 @@ async def test_the_next_life_removes_what_the_last_one_left(
     await former.close()
 
 
+@pytest.mark.contract("12")
 @pytest.mark.parametrize(
     ("command", "lag"), [("/pause", "Container x is already paused"), ("/unpause", "x is not paused")]
 )

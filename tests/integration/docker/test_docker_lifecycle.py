@@ -19,6 +19,7 @@ EACH_LOOP = True
 pytestmark = pytest.mark.docker
 
 
+@pytest.mark.contract("10", "12")
 async def test_start_run_log_remove(docker_engine: Make, odd_image: str) -> None:
     seen: list[str] = []
     engine = await docker_engine(lambda command, _: seen.append(command))
@@ -38,6 +39,7 @@ async def test_start_run_log_remove(docker_engine: Make, odd_image: str) -> None
     assert "taken=0" in repr(engine)
 
 
+@pytest.mark.contract("12")
 @pytest.mark.parametrize("freeze", ["cgroup", "pause"])
 async def test_pause_and_unpause(docker_engine: Make, odd_image: str, freeze: str) -> None:
     seen: list[str] = []
@@ -97,6 +99,7 @@ async def test_runs_at_once(docker_engine: Make, odd_image: str) -> None:
     assert all(log.complete for log in logs)
 
 
+@pytest.mark.contract("10")
 async def test_much_output_is_read_all_the_time(docker_engine: Make, odd_image: str) -> None:
     engine = await docker_engine()
     container = await engine.start(spec(odd_image), unexpected)

@@ -33,6 +33,7 @@ async def test_unknown_runtime_names_the_setting(docker_settings: Any) -> None:
     await engine.close()
 
 
+@pytest.mark.contract("17")
 async def test_missing_network_is_made(docker_settings: Any, docker_network: Any) -> None:
     name = f"{docker_network.name}-made"
     with free_subnet() as subnet:
@@ -65,6 +66,7 @@ async def test_network_that_does_not_fit_is_refused(docker_settings: Any, given:
     await engine.close()
 
 
+@pytest.mark.contract("17")
 async def test_network_whose_containers_reach_each_other_is_warned_of(
     docker_settings: Any, docker_network: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -18,6 +18,7 @@ def drain(pool: AddressPool) -> list[str]:
     return [pool.take() for _ in range(pool.size)]
 
 
+@pytest.mark.contract("2")
 def test_default_range_is_2_to_254_of_the_first_24() -> None:
     assert drain(AddressPool("172.18.0.0/16")) == [f"172.18.0.{n}" for n in range(2, 255)]
 

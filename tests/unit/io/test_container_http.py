@@ -172,6 +172,7 @@ async def test_answers(server: Server, client: RuntimeClient, pieces: list[bytes
     assert await client.post("/run", b"{}", WAIT_S) == expected
 
 
+@pytest.mark.contract("12")
 @pytest.mark.parametrize(
     ("size_bytes", "expected"),
     [
@@ -356,6 +357,7 @@ async def test_unasked_bytes_while_idle_end_the_connection(server: Server, clien
     assert (await client.post("/run", b"{}", WAIT_S)).body == b'{"true":1}'
 
 
+@pytest.mark.contract("12")
 async def test_a_request_that_was_written_is_never_sent_twice(server: Server, client: RuntimeClient) -> None:
     requests = 0
 
@@ -407,6 +409,7 @@ async def test_answer_before_the_request_was_sent_is_taken_and_the_connection_dr
     client.close()
 
 
+@pytest.mark.contract("12")
 async def test_ready_once_anything_answers(tmp_path: Path) -> None:
     server = Server(tmp_path / "late")
     server.script = answer(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
@@ -420,6 +423,7 @@ async def test_ready_once_anything_answers(tmp_path: Path) -> None:
     await server.close()
 
 
+@pytest.mark.contract("12")
 async def test_ready_gives_up(tmp_path: Path, server: Server) -> None:
     assert not await RuntimeClient(unix(str(tmp_path / "none")), host="test").ready(0.02)
     server.script = answer(b"garbage\r\n\r\n", close=True)

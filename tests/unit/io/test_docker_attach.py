@@ -40,6 +40,7 @@ async def daemon(path: Path, script: Script) -> AsyncIterator[list[bytes]]:
     server.close()
 
 
+@pytest.mark.contract("10")
 async def test_frames_reach_the_feed_and_the_end_is_seen(tmp_path: Path) -> None:
     fed: list[bytes] = []
     more = asyncio.Event()

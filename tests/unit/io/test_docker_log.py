@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from struct import pack
 
+import pytest
+
 from invoker.io.containers.log import ContainerLog
 from invoker.protocol.logs import NO_SENTINELS, SENTINEL
 
@@ -33,6 +35,7 @@ async def test_complete_before_it_is_collected() -> None:
     assert collected.complete
 
 
+@pytest.mark.contract("10")
 async def test_waits_for_both_sentinels() -> None:
     log = ContainerLog()
     log.arm(LIMIT_BYTES)
@@ -45,6 +48,7 @@ async def test_waits_for_both_sentinels() -> None:
     assert (await asyncio.wait_for(collecting, WAIT_S)).complete
 
 
+@pytest.mark.contract("10")
 async def test_gives_up_and_says_so() -> None:
     log = ContainerLog()
     log.arm(LIMIT_BYTES)
