@@ -1,1 +1,1 @@
-"""◆ The neighbours, a file each: containers, servers, stores. Foreign exceptions stop here and become ours."""
+"""◆ The neighbours, a package for each: containers, servers, stores. Foreign exceptions stop here and become ours."""
