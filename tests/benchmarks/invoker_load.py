@@ -1,4 +1,6 @@
-"""What an invocation costs: the invoker over Docker, TLS on, beside the floor of a direct call to a container.
+"""What an invocation costs: `invoker serve` over Docker, TLS on, beside the floor of a direct call to a container.
+
+Kafka is a real broker, CouchDB a stand-in that has every action (`tests.benchmarks.couch`).
 
 `python -m tests.benchmarks.invoker_load [--rounds N] [--contender NAME=COMMAND ...]` needs Go, Docker and openssl.
 The floor is measured in every round, just before each contender: machines are noisy, so only ratios inside a round
@@ -24,13 +26,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.support.kafka_certificates import make_certificates
+from tests.support.kafka_server import run_broker
+
 HERE = Path(__file__).parent
 IMAGE = "functions-invoker-bench/fast:1"
 NETWORK, SUBNET, BRIDGE = "invoker-bench", "172.30.0.0/16", "br-bench"
-PORT = 18443
+PORT, COUCH_PORT = 18443, 18984
 START_WAIT_S, STOP_WAIT_S = 30.0, 60.0
 LABEL = "functions-invoker.benchmark"
 
+FIGURES = ("p50", "p99", "rps", "head_p50", "cpu_us")
 Figures = dict[str, float]
 Round = tuple[dict[str, Figures], dict[str, Figures]]
 """(floor, the invoker's), each by the row's name."""
@@ -60,6 +66,10 @@ ROWS = [
     Row("2000 log lines", "-action fast-l2000 -count 100"),
     Row("500 KB in and out", "-action fast-big -count 150 -payload 500000", "500 KB in and out"),
 ]
+KAFKA_ROWS = [  # name, activations, in flight
+    ("over Kafka, 1 in flight", 300, 1),
+    ("over Kafka, 16 in flight", 1500, 16),
+]
 # A burst leaves containers that were started and not needed; a new action would take one, so the cold rows come first.
 COLD_ROWS = [
     Row("cold, 1 in flight", "-action cold -each -count 15"),
@@ -77,6 +87,9 @@ class Bench:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.couch = subprocess.Popen([sys.executable, "-m", "tests.benchmarks.couch", str(COUCH_PORT)])
+        (directory / "kafka").mkdir()
+        self.broker = run_broker(make_certificates(directory / "kafka"))
         environment = {**os.environ, "CGO_ENABLED": "0"}
         command = ["go", "build", "-o", f"{directory}/", "./send", "./runtime"]
         subprocess.run(command, cwd=HERE / "tools", env=environment, check=True)
@@ -98,8 +111,11 @@ class Bench:
                NETWORK)  # fmt: skip
 
     def close(self) -> None:
-        """Remove the network."""
+        """Remove the network, and end the neighbours."""
         docker("network", "rm", NETWORK)
+        self.broker.remove()
+        self.couch.terminate()
+        self.couch.wait()
 
     def send(self, url: str, flags: str) -> Figures:
         """Send a load; its figures in ms and requests a second."""
@@ -151,16 +167,44 @@ class Bench:
                 figures[row.name] = self.send(url, row.flags)
                 count = int(row.flags.split("-count ")[1].split()[0])
                 figures[row.name]["cpu_us"] = (_cpu_s(process.pid) - before_s) / count * 1e6
+            self._over_kafka(100, 4)
+            for name, count, in_flight in KAFKA_ROWS:
+                figures[name] = self._over_kafka(count, in_flight)
             figures["resident memory"] = {"mb": _family_mb(process.pid)}
         return figures
+
+    def _over_kafka(self, count: int, in_flight: int) -> Figures:
+        command = [sys.executable, "-m", "tests.benchmarks.kafka_load", self.broker.bootstrap, "fast-a"]
+        done = subprocess.run(
+            [*command, str(count), str(in_flight)], capture_output=True, text=True, timeout=300, check=True
+        )
+        return json.loads(done.stdout)
 
     @contextlib.contextmanager
     def _serving(self, command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
         manifest = {"runtimes": {"fast": [{"kind": "fast:1", "default": True, "image": _image_parts(IMAGE)}]}}
         settings = {
+            "ID": "0",
             "HTTP_PORT": str(PORT),
-            "DATA_DIR": str(self.directory / "data"),
+            "HTTP_HOST": "127.0.0.1",
+            "COUCH_URL": f"http://127.0.0.1:{COUCH_PORT}",
+            "COUCH_USERNAME": "bench",
+            "COUCH_PASSWORD": "bench",
+            "KAFKA_HOSTS": self.broker.bootstrap,
+            "KAFKA_SECURITY": "plaintext",
             "USER_MEMORY": "16 GB",
+            "MINIMUM_FUNCTION_MEMORY": "128 MB",
+            "ENCRYPTION_KEYS": "{}",
+            "CONTAINERS_API_HOST": "https://api.local",
+            "CONTAINERS_DNS_SERVERS": "127.0.0.1",
+            "OCI_RUNTIME": "runc",
+            "RESOLVER_FILE": "",
+            "CLUSTER_CA_FILE": "",
+            "FIREWALL": "off",
+            "KUBERNETES": "off",
+            "DRAIN_DELAY": "0",
+            "SPOOL_DIR": str(self.directory / "spool"),
+            "DECISION_LOG_DIR": str(self.directory / "decisions"),
             "TLS_CERT_FILE": str(self.directory / "tls.crt"),
             "TLS_KEY_FILE": str(self.directory / "tls.key"),
             "RUNTIMES_MANIFEST": json.dumps(manifest),
@@ -271,7 +315,7 @@ def table(rounds: list[Round]) -> list[str]:
     """Markdown: medians over the rounds with their spread, and the ratio to the floor of the same round."""
     lines = ["| work | figure | median | least - most | floor | ratio to the floor |", "|---|---|---|---|---|---|"]
     for row in [*ROWS, *COLD_ROWS]:
-        for figure in ("p50", "p99", "rps", "head_p50", "cpu_us"):
+        for figure in FIGURES:
             values = [ours[row.name][figure] for _, ours in rounds if figure in ours[row.name]]
             if not values:
                 continue
@@ -284,10 +328,20 @@ def table(rounds: list[Round]) -> list[str]:
                 f"| {row.name} | {figure} | {statistics.median(values):.2f} | {min(values):.2f} - {max(values):.2f} "
                 f"| {under} | {ratio} |"
             )
+    for name, _count, _in_flight in KAFKA_ROWS:
+        for figure in ("p50", "p99", "rps"):
+            values = [ours[name][figure] for _, ours in rounds]
+            under = statistics.median(base["1 in flight"][figure] for base, _ in rounds)
+            ratio = statistics.median(ours[name][figure] / base["1 in flight"][figure] for base, ours in rounds)
+            lines.append(
+                f"| {name} | {figure} | {statistics.median(values):.2f} | {min(values):.2f} - {max(values):.2f} "
+                f"| {under:.2f} | {ratio:.2f} |"
+            )
     memory = [ours["resident memory"]["mb"] for _, ours in rounds]
     spread = f"{min(memory):.0f} - {max(memory):.0f}"
     lines.append(f"| resident memory at the end | MB | {statistics.median(memory):.0f} | {spread} | | |")
-    bad = sum(ours[row.name]["bad"] for _, ours in rounds for row in [*ROWS, *COLD_ROWS])
+    names = [row.name for row in [*ROWS, *COLD_ROWS]] + [name for name, _count, _in_flight in KAFKA_ROWS]
+    bad = sum(ours[name]["bad"] for _, ours in rounds for name in names)
     return [*lines, "", f"Bad answers: {bad:.0f}."]
 
 
@@ -321,6 +375,15 @@ TARGETS = [
     Target("paused: p50, ms", "paused (400 ms of rest)", "p50", None, 2.0),
     Target("2000 log lines: p50 over the warm floor's", "2000 log lines", "p50", "1 in flight", 36.0),
     Target("500 KB in and out: p50 over the floor's", "500 KB in and out", "p50", "500 KB in and out", 3.0),
+    Target("over Kafka, 1 in flight: p50 over the floor's", "over Kafka, 1 in flight", "p50", "1 in flight", 19.4),
+    Target(
+        "over Kafka, 16 in flight: rate over the floor's at 1 in flight",
+        "over Kafka, 16 in flight",
+        "rps",
+        "1 in flight",
+        0.103,
+        at_least=True,
+    ),
     Target("resident memory at the end, MB", "resident memory", "mb", None, 80.0),
 ]
 COLD_OVER_DOCKER_MS = 15.0
@@ -346,7 +409,7 @@ def verdicts(rounds: list[Round]) -> tuple[list[str], bool]:
     return rows, good and met
 
 
-OURS = (sys.executable, "-m", "tests.benchmarks.node")
+OURS = (str(Path(sys.executable).parent / "invoker"), "serve")
 
 
 def main() -> int:
