@@ -69,7 +69,9 @@ class DecisionLog:
             directory.mkdir(parents=True, exist_ok=True)
             self._begin_file(1)
         except OSError as error:
-            raise PlatformFault(f"the decision log can't be written to {directory}: {error.strerror}") from error
+            raise PlatformFault(
+                f"the decision log can't be written to {directory}: {error.strerror}; see DECISION_LOG_DIR"
+            ) from error
         self._thread = threading.Thread(target=self._write, name="decision-log", daemon=True)
         self._thread.start()
 

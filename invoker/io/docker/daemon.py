@@ -261,7 +261,7 @@ class Daemon:
         reason = cause.strerror if isinstance(cause, aiohttp.ClientConnectorError) else cause or error.message
         return DockerFault(
             f"docker {command} of {what}: no daemon answers at {self.socket} ({reason}); start it, or name its socket "
-            "in DOCKER_HOST=unix:///path",
+            "in DOCKER_SOCKET",
             None,
             refused=unreached,
         )

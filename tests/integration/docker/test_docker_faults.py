@@ -189,7 +189,7 @@ async def test_creates_at_a_time(
 async def test_a_daemon_that_is_away_leaks_nothing(engine_behind: Any, proxy: DockerProxy, odd_image: str) -> None:
     engine = await engine_behind()
     proxy.stop()
-    with pytest.raises(StartFailed, match=r"no daemon answers at .*DOCKER_HOST") as caught:
+    with pytest.raises(StartFailed, match=r"no daemon answers at .*DOCKER_SOCKET") as caught:
         await engine.start(spec(odd_image), unexpected)
     await proxy.start()
     assert not caught.value.leaked

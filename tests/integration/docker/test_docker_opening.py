@@ -20,7 +20,7 @@ pytestmark = pytest.mark.docker
 async def test_no_daemon(docker_settings: Any, tmp_path: Path) -> None:
     engine = DockerEngine(docker_settings(socket=str(tmp_path / "none")))
     with pytest.raises(
-        PlatformFault, match=r"no daemon answers at .*/none .*start it, or name its socket in DOCKER_HOST"
+        PlatformFault, match=r"no daemon answers at .*/none .*start it, or name its socket in DOCKER_SOCKET"
     ):
         await engine.open()
     await engine.close()
