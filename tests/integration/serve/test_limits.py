@@ -71,7 +71,9 @@ async def test_logs_at_their_limit(peer: Client, same: Same) -> None:
     ended = await peer.call("http", "talk", {"lines": 20}, blocking=False)
     assert ended.record is not None
     logs = ended.record["logs"]
-    assert logs[-1].endswith("stderr: Logs were truncated because the total bytes size exceeds the limit of 1024 bytes.")
+    assert logs[-1].endswith(
+        "stderr: Logs were truncated because the total bytes size exceeds the limit of 1024 bytes."
+    )
     assert sum(len(line.encode()) for line in logs[:-1]) <= 1024
     same("logs-truncated", ended)
     await peer.put("silent", code, limits=limits | {"logs": 0})
@@ -87,9 +89,17 @@ async def test_logs_at_their_limit(peer: Client, same: Same) -> None:
 async def test_memory_and_time(peer: Client, same: Same) -> None:
     """Side by side, for an initialisation may take 10 s at least."""
     brief = {"timeout": 300, "memory": 128, "logs": 256}
-    await peer.put("hungry", "def main(args):\n    return {'n': len(bytearray(b'1') * (1 << 30))}\n", limits=brief | {"timeout": 30_000})
+    await peer.put(
+        "hungry",
+        "def main(args):\n    return {'n': len(bytearray(b'1') * (1 << 30))}\n",
+        limits=brief | {"timeout": 30_000},
+    )
     await peer.put("slow", "import time\ndef main(args):\n    print('begun')\n    time.sleep(60)\n", limits=brief)
-    await peer.put("slow-init", "import time\nprint('begun', flush=True)\ntime.sleep(60)\ndef main(args):\n    return {}\n", limits=brief)
+    await peer.put(
+        "slow-init",
+        "import time\nprint('begun', flush=True)\ntime.sleep(60)\ndef main(args):\n    return {}\n",
+        limits=brief,
+    )
     names = {"hungry": "memory", "slow": "time limits of 300 ", "slow-init": "time limits of 10000 "}
     calls = [peer.call("kafka", name, blocking=False) for name in names]
     for (name, words), ended in zip(names.items(), await asyncio.gather(*calls), strict=True):
