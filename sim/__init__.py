@@ -1,0 +1,1 @@
+"""◇ The simulator: the production heart (`invoker.policy`) driven by drawn latencies instead of containers."""
