@@ -3,7 +3,7 @@
 Start: stores, engine, what guards the containers, prewarm, the listeners, the feed: nobody is promised what can't be
 kept. Drain: go on serving until the controllers have learnt of it, take nothing new, let what was accepted end, remove
 all containers, flush what is to be kept. A second signal hurries: what is under way is cut off, the containers are
-removed all the same. A part that fails for good (`fail`) ends the rest in the same order.
+removed all the same. A fault at the start ends what had begun, in the same order.
 """
 
 from __future__ import annotations
@@ -59,6 +59,16 @@ class Feed(Protocol):
     def abandon(self) -> None: ...
 
 
+class Presence(Protocol):
+    """Tells the controllers that the invoker is there, from when it can work until it is asked to stop."""
+
+    async def open(self) -> None: ...
+
+    async def leave(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """What there is to start and end.
 
@@ -77,6 +87,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     drain_delay_s: float
     guards: list[Callable[[], Awaitable[None]]] = []
     feed: Feed | None = None
+    presence: Presence | None = None
 
 
 class Lifecycle:
@@ -85,7 +96,6 @@ class Lifecycle:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._signals = 0
-        self._failed = False
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
@@ -119,12 +129,6 @@ class Lifecycle:
             log.warning("hurrying: what is under way is cut off")
             self._hurry.set()
 
-    def fail(self, what: str) -> None:
-        """A part has failed for good: drain, and end with an exit code that tells of it."""
-        log.critical("stopping, for a part of the invoker has failed: %s", what)
-        self._failed = True
-        self._stop.set()
-
     async def _start(self) -> None:
         parts = self._parts
         for opens in parts.opens:
@@ -138,6 +142,8 @@ class Lifecycle:
             await listener.server.start(listener.host, listener.port)
         if parts.feed is not None:
             await parts.feed.open()
+        if parts.presence is not None:
+            await parts.presence.open()
 
     async def _drain(self) -> int:
         hurry = asyncio.get_running_loop().create_task(self._hurry.wait())
@@ -151,11 +157,13 @@ class Lifecycle:
             log.error("draining failed: %s", error)
             hurried = True
         failed = await self._end(hurried)
-        return EXIT_FAILED if hurried or failed or self._failed else EXIT_OK
+        return EXIT_FAILED if hurried or failed else EXIT_OK
 
     async def _finish_work(self) -> None:
         """The unhurried part: what was accepted ends by itself."""
         parts = self._parts
+        if parts.presence is not None:
+            await parts.presence.leave()
         await asyncio.sleep(parts.drain_delay_s)
         self._take_nothing_more()
         for listener in parts.listeners:
@@ -178,6 +186,8 @@ class Lifecycle:
                 parts.feed.abandon()
                 steps += [parts.feed.finished]
             steps += [parts.driver.abandon]
+        if parts.presence is not None:
+            steps += [parts.presence.close]
         grace_s = HURRIED_GRACE_S if hurried else LISTENER_GRACE_S
         steps += [lambda one=listener: one.server.close(grace_s) for listener in parts.listeners]
         steps += [parts.engine.close, *parts.closes]

@@ -42,11 +42,13 @@ Skipped = Literal["namespaceBlocked", "skippedOldInvocation"]
 
 class RunnerSettings(msgspec.Struct, frozen=True):
     """`store_blocking`: also store what a blocking caller gets in its answer (there is no controller to do it).
+    `memory_min_mb`: no container is smaller, so that so many run at once as fit into the node's memory, and no more.
     `log_wait_s`: how long the sentinels are awaited after a run; `init_limit_min_ms`: /init gets at least so long."""
 
     instance: int
     user_memory_bytes: int
     store_blocking: bool = False
+    memory_min_mb: int = 0
     log_wait_s: float = 0.5
     init_limit_min_ms: int = 10_000
 
@@ -174,7 +176,9 @@ class Runner:
             return judge.not_provisioned()
         story.admitted()
         try:
-            lease = story.lease = await self._driver.acquire(_request(message, document, kind))
+            lease = story.lease = await self._driver.acquire(
+                _request(message, document, kind, self._settings.memory_min_mb)
+            )
         except Refused as refusal:
             return judge.not_provisioned(refusal.fault)
         self._metrics.container_start[lease.kind].inc()
@@ -290,11 +294,11 @@ class Runner:
             metrics.collect_logs.observe(story.logs_ns / 1e9)
 
 
-def _request(message: ActivationMessage, document: ActionDocument, kind: str) -> Request:
+def _request(message: ActivationMessage, document: ActionDocument, kind: str, memory_min_mb: int) -> Request:
     """What the heart has to know of an activation."""
     key = WarmKey(
         message.namespace, message.path, message.name, message.version, message.revision or "", message.binding
     )
-    stem = PrewarmKey(kind, document.memory_mb)
+    stem = PrewarmKey(kind, max(document.memory_mb, memory_min_mb))
     names = (message.namespace, message.name)
     return Request(ActivationId(message.activation_id), key, stem, document.concurrency, names)

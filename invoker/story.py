@@ -83,7 +83,7 @@ def facts_of(story: Story, outcome: Outcome) -> dict[str, Any]:
         facts["gbs"] = gbs(message.path, document.memory_mb, duration_ms)
     facts["activationStatus"] = outcome.status.words
     if outcome.status >= Status.DEVELOPER_ERROR:
-        facts["activationResponse"] = outcome.error
+        facts["activationResponse"] = outcome.told
     return facts
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 
-from invoker.app.common import ACTIONS_CACHED, Instead, observer, policies, pong, settle, stock
+from invoker.app.common import ACTIONS_CACHED, MIB, Instead, observer, policies, pong, settle, stock
 from invoker.app.neighbours import Neighbours, capacity_mb, delivery_settings, kafka_settings, tenant_rules
 from invoker.config import ServeSettings
 from invoker.driver import Driver
@@ -24,8 +24,8 @@ from invoker.io.metrics import Metrics
 from invoker.kafka_intake import KafkaIntake
 from invoker.lifecycle import Lifecycle, Listener, Parts
 from invoker.policy import PolicySet, Pool
-from invoker.ports import ContainerEngine, TenantGuard
-from invoker.protocol.manifest import parse_manifest
+from invoker.ports import Clock, ContainerEngine, TenantGuard
+from invoker.protocol.manifest import RuntimesManifest, parse_manifest
 from invoker.runner import Runner, RunnerSettings
 
 log = logging.getLogger(__name__)
@@ -64,16 +64,10 @@ class Serve:
         tenants, self.engine = self._engine()
         pool = self.pool = Pool(policy)
         self.driver = Driver(pool, self.engine, clock, manifest.image, self.decision_log, self._hold)
-        known = instead.actions or near.couch.actions
-        memory_mb = max(1, settings.minimum_function_memory_bytes >> 20)
-        actions = CachedActions(
-            ProbeActions(known, manifest.resolve, memory_mb),
-            ACTIONS_CACHED,
-            on_hit=metrics.cache_hit.inc,
-            on_miss=metrics.cache_miss.inc,
-        )
+        actions = self._actions(manifest)
         runner = Runner(
-            instead.runner or RunnerSettings(settings.instance, settings.user_memory_bytes),
+            instead.runner
+            or RunnerSettings(settings.instance, settings.user_memory_bytes, memory_min_mb=self._memory_min_mb),
             self.driver,
             actions,
             instead.sink or near.couch.records,
@@ -84,19 +78,7 @@ class Serve:
             tenants,
         )
         self.intake = Intake(runner, near.keys)
-        self.feed = KafkaIntake(
-            delivery_settings(settings),
-            kafka_settings(settings).topic,
-            near.consumer,
-            near.producer,
-            runner,
-            near.keys,
-            clock,
-            metrics,
-            waiting=lambda: len(pool.waiting),
-            running=lambda: len(pool.placed),
-            blocked=lambda: near.couch.blocked,
-        )
+        self.feed = self._feed(runner, clock)
         self.admin = AdminApi(settings.instance, self._switched)
         self.listeners = self._listeners()
         metrics.show(lambda: snapshot(pool, self._logs.writer.dropped))
@@ -112,7 +94,37 @@ class Serve:
                 decision_log=self.decision_log,
                 drain_delay_s=settings.drain_delay_ns / 1e9,
                 feed=self.feed,
+                presence=near.pings if settings.kafka_pings else None,
             )
+        )
+
+    @property
+    def _memory_min_mb(self) -> int:
+        return max(1, self._settings.minimum_function_memory_bytes // MIB)
+
+    def _actions(self, manifest: RuntimesManifest) -> CachedActions:
+        known = self._instead.actions or self.neighbours.couch.actions
+        return CachedActions(
+            ProbeActions(known, manifest.resolve, self._memory_min_mb),
+            ACTIONS_CACHED,
+            on_hit=self.metrics.cache_hit.inc,
+            on_miss=self.metrics.cache_miss.inc,
+        )
+
+    def _feed(self, runner: Runner, clock: Clock) -> KafkaIntake:
+        settings, near, pool = self._settings, self.neighbours, self.pool
+        return KafkaIntake(
+            delivery_settings(settings),
+            kafka_settings(settings).topic,
+            near.consumer,
+            near.producer,
+            runner,
+            near.keys,
+            clock,
+            self.metrics,
+            waiting=lambda: len(pool.waiting),
+            running=lambda: len(pool.placed),
+            blocked=lambda: near.couch.blocked,
         )
 
     def _decision_log(self, policy: PolicySet, now_ns: int) -> DecisionLog | None:
@@ -146,8 +158,6 @@ class Serve:
             opens += [near.cluster.open, self._tell_of_cluster]
         if near.firewall is not None:
             opens.append(near.firewall.open)
-        if self._settings.kafka_pings:
-            opens.append(near.pings.open)
         return opens
 
     async def _tell_of_cluster(self) -> None:
@@ -161,7 +171,6 @@ class Serve:
         near = self.neighbours
         closes: list[Callable[[], Awaitable[None]]] = [
             actions_close,
-            near.pings.close,
             self.feed.close,
             near.consumer.close,
             near.producer.close,

@@ -32,7 +32,10 @@ class ServeSettings(
     instance: Annotated[int, Field(ge=0)] = setting(..., "ID", "Instance id: the N of invokerN", "0")
     user_memory_bytes: SizeBytes = setting(..., "USER_MEMORY", "Memory that containers may reserve in all", "16 GB")
     minimum_function_memory_bytes: SizeBytes = setting(
-        ..., "MINIMUM_FUNCTION_MEMORY", "Smallest memory of an action; bounds how many run at once", "128 MB"
+        ...,
+        "MINIMUM_FUNCTION_MEMORY",
+        "Least memory of a container, so that no more than USER_MEMORY over this stand at once",
+        "128 MB",
     )
     encryption_keys: Annotated[dict[str, SecretBytes], BeforeValidator(key_ring)] = setting(
         ...,
@@ -54,8 +57,3 @@ class ServeSettings(
         if self.minimum_function_memory_bytes > self.user_memory_bytes:
             raise ValueError("MINIMUM_FUNCTION_MEMORY is larger than USER_MEMORY, so nothing could run")
         return self
-
-    @property
-    def concurrent_limit(self) -> int:
-        """How many invocations can run at once: USER_MEMORY / MINIMUM_FUNCTION_MEMORY."""
-        return self.user_memory_bytes // self.minimum_function_memory_bytes

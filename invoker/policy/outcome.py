@@ -58,8 +58,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     """How an activation ended.
 
     `result` is raw JSON, always an object. `size` is in bytes: of the container's answer as received, or of the error's
-    JSON. `error` is the message where the invoker made the result. `limit_hit`: an init or run time limit passed.
-    `reusable`: the container may take another activation.
+    JSON. `error` is the message where the invoker made the result; its last `quoted` characters are of the answer.
+    `limit_hit`: an init or run time limit passed. `reusable`: the container may take another activation.
     """
 
     status: Status
@@ -68,7 +68,18 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     reusable: bool
     limit_hit: bool = False
     error: str | None = None
+    quoted: int = 0
 
+    @property
+    def told(self) -> str | None:
+        """`error` as a log may have it: without the function's answer, and no longer than TOLD_CHARACTERS_MAX."""
+        if self.error is None:
+            return None
+        return self.error[: min(len(self.error) - self.quoted, TOLD_CHARACTERS_MAX)].rstrip()
+
+
+TOLD_CHARACTERS_MAX = 256
+"""Of an error in a log line; a runtime's own text may be of any length."""
 
 NOT_FOUND = "Function could not be found or may have been deleted."
 NOT_FETCHED = "Function could not be fetched."
@@ -78,10 +89,12 @@ EXITED = "The function did not produce a valid response and exited unexpectedly.
 NOT_INITIALIZED = "The function did not initialize and exited unexpectedly."
 
 
-def failed(status: Status, message: str, *, reusable: bool = False, limit_hit: bool = False) -> Outcome:
+def failed(
+    status: Status, message: str, *, reusable: bool = False, limit_hit: bool = False, quoted: int = 0
+) -> Outcome:
     """An error of the invoker's own making: the result is `{"error": message}`."""
     result = msgspec.json.encode({"error": message})
-    return Outcome(status, result, len(result), reusable, limit_hit, message)
+    return Outcome(status, result, len(result), reusable, limit_hit, message, quoted)
 
 
 def not_found() -> Outcome:
@@ -108,7 +121,7 @@ def of_init(reply: Reply, limit_ms: int) -> Outcome | None:
     if reply.status == 200 and not reply.truncated:
         return None
     if reply.truncated:
-        return failed(Status.DEVELOPER_ERROR, _over_limit(reply))
+        return _over_limit(Status.DEVELOPER_ERROR, reply)
     lost = _lost(reply, f"The function exceeded its time limits of {limit_ms} milliseconds during initialization.")
     if lost is not None:
         return lost
@@ -118,7 +131,7 @@ def of_init(reply: Reply, limit_ms: int) -> Outcome | None:
 def of_run(reply: Reply, limit_ms: int) -> Outcome:
     """Judge /run, whose time limit was `limit_ms`."""
     if reply.truncated:
-        return failed(Status.APPLICATION_ERROR, _over_limit(reply), reusable=True)
+        return _over_limit(Status.APPLICATION_ERROR, reply, reusable=True)
     if reply.status == 200:
         return _result(reply.body)
     lost = _lost(reply, f"The function exceeded its time limits of {limit_ms} milliseconds.")
@@ -135,7 +148,10 @@ def _result(body: bytes) -> Outcome:
     if members is None:
         text = body.decode("utf-8", "replace")
         return failed(
-            Status.DEVELOPER_ERROR, f"The function did not produce a valid JSON response: {text}", reusable=True
+            Status.DEVELOPER_ERROR,
+            f"The function did not produce a valid JSON response: {text}",
+            reusable=True,
+            quoted=len(text),
         )
     status = Status.APPLICATION_ERROR if "error" in members else Status.SUCCESS
     return Outcome(status, body, len(body), reusable=True)
@@ -151,13 +167,14 @@ def _lost(reply: Reply, timeout_message: str) -> Outcome | None:
     return None
 
 
-def _over_limit(reply: Reply) -> str:
+def _over_limit(status: Status, reply: Reply, *, reusable: bool = False) -> Outcome:
     text = reply.body.decode("utf-8", "replace")
     got = reply.announced if reply.announced is not None else len(reply.body) + 1
-    return (
+    message = (
         f"The function produced a response that exceeded the allowed length: {got} > {len(reply.body)} bytes. "
         f"The truncated response was: {text}"
     )
+    return failed(status, message, reusable=reusable, quoted=len(text))
 
 
 def _own_error(reply: Reply) -> str | None:

@@ -21,7 +21,6 @@ from invoker.protocol.secrets import KeyRing, Undecipherable
 
 PROBE_PATH = "whisk.system"
 PROBE_NAME = "invokerHealthTestAction"
-PROBE_TRANSACTION = "sid_invokerHealth"
 
 _INT64_MAX = (1 << 63) - 1
 _ACTIVATION_ID = re.compile(r"[0-9a-fA-F]{32}")
@@ -67,11 +66,6 @@ class ActivationMessage(msgspec.Struct, frozen=True, kw_only=True):
     store_activations: bool
     init_parameters: dict[str, bytes]
     run_value: bytes
-
-    @property
-    def is_health_probe(self) -> bool:
-        """Whether the controller only wants to know if activations still come through."""
-        return self.transaction_id == PROBE_TRANSACTION and self.path == PROBE_PATH and self.name.startswith(PROBE_NAME)
 
     def __repr__(self) -> str:
         """Ids and names alone: parameters and the api key are secrets."""

@@ -68,7 +68,6 @@ def test_a_good_environment() -> None:
     assert settings.kafka_hosts == ("kafka-0:9093", "kafka-1:9093")
     assert settings.user_memory_bytes == 16 << 30
     assert settings.minimum_function_memory_bytes == 128 << 20
-    assert settings.concurrent_limit == 128
     assert settings.encryption_keys["k1"].get_secret_value() == base64.b64decode(KEY)
     assert settings.runtimes_manifest == MANIFEST
     assert settings.containers_dns_servers == (IPv4Address("10.245.0.10"), IPv4Address("10.245.0.11"))

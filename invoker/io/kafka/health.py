@@ -59,6 +59,11 @@ class HealthPings:
             await self.close()
             await self._send(self._off)
 
+    async def leave(self) -> None:
+        """The invoker is about to stop: one ping that says so, if any were sent, then none. Never raises."""
+        if self._task is not None:
+            await self.switch(False)
+
     async def close(self) -> None:
         """Send no more. Twice is once."""
         task, self._task = self._task, None

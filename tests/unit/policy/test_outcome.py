@@ -6,7 +6,17 @@ import json
 
 import pytest
 
-from invoker.policy.outcome import Outcome, Reply, Status, not_fetched, not_found, not_provisioned, of_init, of_run
+from invoker.policy.outcome import (
+    TOLD_CHARACTERS_MAX,
+    Outcome,
+    Reply,
+    Status,
+    not_fetched,
+    not_found,
+    not_provisioned,
+    of_init,
+    of_run,
+)
 
 pytestmark = pytest.mark.contract("14")
 
@@ -131,3 +141,19 @@ def test_ends_before_any_container() -> None:
 def test_the_words_of_a_status() -> None:
     assert [status.label for status in Status] == ["success", "application_error", "developer_error", "system_error"]
     assert [status.words for status in Status] == ["success", "application error", "developer error", "internal error"]
+
+
+@pytest.mark.contract("16")
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        (Reply(200, b"a secret"), "The function did not produce a valid JSON response:"),
+        (Reply(200, b""), "The function did not produce a valid JSON response:"),
+        (LONG, LONG_TEXT.rstrip()),
+        (Reply(condition="oom"), MEMORY),
+        (Reply(502, b'{"error":"%b"}' % (b"e" * 2000)), "e" * TOLD_CHARACTERS_MAX),
+        (Reply(200, b'{"error":"the user\'s own"}'), None),
+    ],
+)
+def test_a_log_quotes_no_answer(reply: Reply, told: str | None) -> None:
+    assert of_run(reply, 1000).told == told
