@@ -11,7 +11,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 UPDATE = "UPDATE_GOLDEN"
 MASKED = frozenset(
@@ -29,13 +29,12 @@ def masked(value: Any, name: str = "") -> Any:
     if name == "transid":
         return [value[0], "<start>"]
     if isinstance(value, dict):
-        members: dict[str, Any] = value
+        members = cast("dict[str, Any]", value)
         if members.keys() == {"key", "value"} and members["key"] in MASKED:
             return {"key": members["key"], "value": f"<{members['key']}>"}
         return {key: masked(each, key) for key, each in members.items()}
     if isinstance(value, list):
-        items: list[Any] = value
-        return [masked(each) for each in items]
+        return [masked(each) for each in cast("list[Any]", value)]
     if isinstance(value, str):
         if name == "response" and _ID.fullmatch(value):
             return "<activationId>"

@@ -207,13 +207,19 @@ ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
-def serving(place: Place, directory: Path, *, await_it: bool = True, **changes: str) -> Generator[Served]:
-    """An invoker for the body of the `with`; it is ended there, in order where it still runs, and leaves nothing."""
+def serving(place: Place, directory: Path, **changes: str) -> Generator[Served]:
+    """A serving invoker for the body of the `with`; it ends there, in order where it still runs, and leaves nothing."""
+    with started(place, directory, **changes) as served:
+        served.wait_until_serving()
+        yield served
+
+
+@contextmanager
+def started(place: Place, directory: Path, **changes: str) -> Generator[Served]:
+    """The same, not waited for."""
     served = Served(place, place.environment(directory, **changes), directory)
     Served.alive.append(served)
     try:
-        if await_it:
-            served.wait_until_serving()
         yield served
         if served.process.poll() is None:
             served.stop()

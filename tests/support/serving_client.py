@@ -24,9 +24,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tests.support.couch_upload import prepare, upload
 from tests.support.node import LIMIT_S, NAMESPACE, Response, eventually, message
-from tests.support.serving import KEY, Place, Served
+from tests.support.serving import KEY, Served
 
 NONCE_BYTES = 128
+POLL_S = 0.03
 MESSAGE_BYTES_MAX = 4 << 20
 HEALTH = "health"
 
@@ -38,14 +39,18 @@ class Ended(NamedTuple):
     record: dict[str, Any] | None
 
     @property
-    def status(self) -> int:
+    def response(self) -> dict[str, Any]:
+        """The record's: result, size and status."""
         assert self.record is not None
-        return self.record["response"]["statusCode"]
+        return self.record["response"]
+
+    @property
+    def status(self) -> int:
+        return self.response["statusCode"]
 
     @property
     def result(self) -> dict[str, Any]:
-        assert self.record is not None
-        return self.record["response"]["result"]
+        return self.response["result"]
 
 
 class Client:
@@ -105,7 +110,7 @@ class Client:
                 found = [each for name, each in (await self.states()).items() if name.startswith(f"{action} ")]
                 if found == ([] if state is None else [state]):
                     return
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(POLL_S)
 
     # --- activations --------------------------------------------------------------------------------------------
 
@@ -132,9 +137,9 @@ class Client:
             acknowledgement = json.loads(await response.body())
         else:
             acknowledgement = await self.acknowledged(activation)
-        whole = acknowledgement["response"]
+        whole: Any = acknowledgement["response"]
         namespace = how.get("user", {}).get("namespace", {}).get("name", NAMESPACE)
-        record = whole if isinstance(whole, dict) else await self.record(activation, namespace)
+        record: Any = await self.record(activation, namespace) if isinstance(whole, str) else whole
         return Ended(acknowledgement, record)
 
     async def acknowledged(self, activation: str) -> dict[str, Any]:
@@ -166,10 +171,12 @@ class Client:
     async def record(self, activation: str, namespace: str = NAMESPACE) -> dict[str, Any]:
         """The record in CouchDB, once it is there; written once, if it is of the first revision."""
         async with asyncio.timeout(LIMIT_S):
-            while (found := await self.stored(activation, namespace)) is None:
-                await asyncio.sleep(0.03)
-        assert found["_rev"].startswith("1-")
-        return found
+            while True:
+                found = await self.stored(activation, namespace)
+                if found is not None:
+                    assert found["_rev"].startswith("1-")
+                    return found
+                await asyncio.sleep(POLL_S)
 
     async def stored(self, activation: str, namespace: str = NAMESPACE) -> dict[str, Any] | None:
         """The record in CouchDB, None where there is none now."""
@@ -239,6 +246,3 @@ def sealed(value: Any) -> str:
     nonce = os.urandom(NONCE_BYTES)
     text = AESGCM(KEY).encrypt(nonce, json.dumps(value).encode(), None)
     return base64.b64encode(NONCE_BYTES.to_bytes(4, "big") + nonce + text).decode()
-
-
-__all__ = ["Client", "Ended", "Place", "client", "sealed"]

@@ -6,7 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 import pytest
 
@@ -44,9 +44,7 @@ async def test_encrypted_parameters_of_init_and_run(peer: Client, served: Served
     assert secret.encode() not in decisions
 
 
-def decision_logs(served: Served) -> list[Any]:
-    from pathlib import Path
-
+def decision_logs(served: Served) -> list[Path]:
     return list(Path(served.environment["DECISION_LOG_DIR"]).glob("*.jsonl"))
 
 
