@@ -29,6 +29,7 @@ _REFUSED_WHY: dict[act.RefuseReason, str] = {
     "start failed": "no container could be started for it",
     "container lost": "its container was lost",
     "queue full": "too many wait already",
+    "waited too long": "it waited for as long as it may",
     "too large": "it asks for more memory than the node has",
     "draining": "the invoker stops",
 }

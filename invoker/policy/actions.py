@@ -14,7 +14,7 @@ from invoker.policy.types import ActivationId, ContainerId, PrewarmKey
 
 StartKind = Literal["cold", "prewarm", "warm"]
 RemoveReason = Literal["evicted", "expired", "tainted", "died", "surplus", "pause failed", "unpause failed", "drain"]
-RefuseReason = Literal["start failed", "container lost", "queue full", "too large", "draining"]
+RefuseReason = Literal["start failed", "container lost", "queue full", "waited too long", "too large", "draining"]
 
 
 class Action(msgspec.Struct, frozen=True, gc=False, tag=True, array_like=True, omit_defaults=True):

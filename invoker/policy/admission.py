@@ -9,18 +9,19 @@ more than the machine should have at a time. Two liberties make that quick:
   for `patience_ns`.
 - An activation whose cold start is still under way takes a container of its function that comes free meanwhile;
   the started one becomes stock. One that may expect such a container at once (`brief_ns`) has none started at first.
+
+Where another queueing discipline than the first one's is chosen, "first" and "oldest" above are by its ranks.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Protocol
 
 from invoker.policy import actions as act
 from invoker.policy.container import Container, Input
 from invoker.policy.events import Fault
 from invoker.policy.function import Function, Invocation
+from invoker.policy.queueing import Alarms, Line
 from invoker.policy.types import ActivationId, PrewarmKey
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ class Admission(Protocol):
     shares: bool
     """Whether a container may run more than one activation at a time."""
 
-    def arrived(self, function: Function, activation: ActivationId) -> None:
-        """A new activation, not too large for the node."""
+    def arrived(self, function: Function, activation: ActivationId, budget_ns: int) -> None:
+        """A new activation, not too large for the node; `budget_ns` as in InvocationArrived."""
         ...
 
     def replaced(self, function: Function, activation: ActivationId) -> None:
@@ -94,19 +95,20 @@ class Admission(Protocol):
 
 class Charged:
     """See the module. `wanting` are those of all who wait that want a container started, in order, `wanting_mb` their
-    memory; the others are patient until the instant that their entry in a heap says."""
+    memory; the others are patient until their alarm."""
 
     heeds_deaths = True
     shares = True
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self.wanting: OrderedDict[ActivationId, Invocation] = OrderedDict()
+        self._discipline = pool.policies.queueing.build()
+        self.wanting = Line(self._discipline.ranks)
         self.wanting_mb = 0
-        self._patient: list[tuple[int, int, Invocation]] = []
-        self._patients = 0
+        self._by_stem: dict[PrewarmKey, Line] = {}
+        self._alarms = Alarms()
 
-    def arrived(self, function: Function, activation: ActivationId) -> None:
+    def arrived(self, function: Function, activation: ActivationId, budget_ns: int) -> None:
         pool = self._pool
         if pool.take_warm(function, activation):
             return
@@ -120,12 +122,14 @@ class Charged:
             pool.actions.append(act.Refuse(activation, "queue full"))
             pool.forget(function)
         else:
-            self._enqueue(invocation)
+            invocation.rank = self._discipline.rank(function, pool.now_ns, budget_ns)
+            self._enqueue(invocation, budget_ns)
+            self._line(function.stem.key).join(invocation)
             if patient:
-                self._be_patient(invocation)
+                self._alarm(pool.now_ns + pool.policies.brief_ns, invocation, last=False)
             else:
                 self._want(invocation)
-                self._make_room()
+                self._serve_new(invocation)
             pool.gate_intake()
 
     def replaced(self, function: Function, activation: ActivationId) -> None:
@@ -139,10 +143,12 @@ class Charged:
         if function.memory_mb > pool.policies.capacity_mb - pool.quarantined_mb:  # what it lost was the last room
             pool.actions.append(act.Refuse(activation, "too large"))
             return
-        self._enqueue(invocation)
-        self._want(invocation)
-        for queue in (pool.waiting, function.waiting, function.stem.waiting, self.wanting):
-            queue.move_to_end(activation, last=False)
+        self._enqueue(invocation, 0)
+        pool.waiting.move_to_end(activation, last=False)
+        function.waiting.move_to_end(activation, last=False)
+        self._line(function.stem.key).join_first(invocation)
+        self.wanting.join_first(invocation)
+        self.wanting_mb += function.memory_mb
         self.serve()
         pool.gate_intake()
 
@@ -150,9 +156,11 @@ class Charged:
         pool, function = self._pool, invocation.function
         del pool.waiting[invocation.activation]
         del function.waiting[invocation.activation]
-        del function.stem.waiting[invocation.activation]
-        if self.wanting.pop(invocation.activation, None) is not None:
+        self._line(function.stem.key).leave(invocation)
+        if self.wanting.leave(invocation):
             self.wanting_mb -= function.memory_mb
+        if not pool.waiting:
+            self._discipline.emptied()
         pool.forget(function)
 
     def released(self, container: Container, function: Function, emptied: bool) -> None:
@@ -203,9 +211,9 @@ class Charged:
         pass
 
     def stock_started(self, container: Container) -> None:
-        pool, stem = self._pool, self._pool.stem(container.stem)
-        if stem.waiting:
-            invocation = next(iter(stem.waiting.values()))
+        pool = self._pool
+        invocation = self._line(container.stem).head()
+        if invocation is not None:
             function = invocation.function
             container.move("dispatch")
             pool.adopt(container, function)
@@ -221,8 +229,7 @@ class Charged:
 
     def serve(self) -> None:
         pool = self._pool
-        while self.wanting:
-            invocation = next(iter(self.wanting.values()))
+        while (invocation := self.wanting.head()) is not None:
             function = invocation.function
             if not self._can_start(function.memory_mb):
                 self._make_room()
@@ -230,21 +237,42 @@ class Charged:
             function.containers += 1  # keeps the record while the activation changes places
             self.withdraw(invocation)
             function.containers -= 1
+            self._discipline.served(invocation.rank)
             pool.start(function.stem.key, invocation)
+
+    def _serve_new(self, newcomer: Invocation) -> None:
+        """One more wants a start: it may fit where the one that was first until now does not."""
+        if self.wanting.head() is newcomer:
+            self.serve()
+        else:
+            self._make_room()
 
     def _can_start(self, memory_mb: int) -> bool:
         pool = self._pool
         return pool.charged_mb + memory_mb <= pool.policies.capacity_mb and pool.starting < pool.policies.starts_max
 
-    def _enqueue(self, invocation: Invocation) -> None:
+    def _enqueue(self, invocation: Invocation, budget_ns: int) -> None:
         pool, function = self._pool, invocation.function
         pool.waiting[invocation.activation] = invocation
         function.waiting[invocation.activation] = invocation
-        function.stem.waiting[invocation.activation] = invocation
         pool.actions.append(act.Enqueue(invocation.activation))
+        limit_ns = pool.policies.wait_limit_ns
+        if limit_ns:
+            self._alarm(pool.now_ns + min(limit_ns, budget_ns or limit_ns), invocation, last=True)
+
+    def _line(self, key: PrewarmKey) -> Line:
+        """Those who wait and could use a container of the kind and size."""
+        line = self._by_stem.get(key)
+        if line is None:
+            line = self._by_stem[key] = Line(self._discipline.ranks)
+        return line
+
+    def _alarm(self, at_ns: int, invocation: Invocation, last: bool) -> None:
+        self._alarms.put(at_ns, invocation, last, self._pool.waiting)
+        self._pool.arm("queue", at_ns)
 
     def _want(self, invocation: Invocation) -> None:
-        self.wanting[invocation.activation] = invocation
+        self.wanting.join(invocation)
         self.wanting_mb += invocation.function.memory_mb
 
     def _is_brief(self, function: Function) -> bool:
@@ -252,30 +280,26 @@ class Charged:
         ahead = len(function.waiting) + 1
         return 0 < function.run_ns * ahead <= self._pool.policies.brief_ns * function.active
 
-    def _be_patient(self, invocation: Invocation) -> None:
-        self._patients += 1
-        until_ns = self._pool.now_ns + self._pool.policies.brief_ns
-        heappush(self._patient, (until_ns, self._patients, invocation))
-        self._pool.arm("queue", until_ns)
-
     def overdue(self) -> None:
-        pool, patient = self._pool, self._patient
-        while patient:
-            until_ns, _, invocation = patient[0]
-            waits = pool.waiting.get(invocation.activation) is invocation
-            if waits and until_ns > pool.now_ns:
-                pool.arm("queue", until_ns)
+        pool = self._pool
+        while (alarm := self._alarms.next(pool.waiting)) is not None:
+            at_ns, invocation, last = alarm
+            if at_ns > pool.now_ns:
+                pool.arm("queue", at_ns)
                 return
-            heappop(patient)
-            if waits:
+            self._alarms.pop()
+            if last:
+                self.withdraw(invocation)
+                pool.actions.append(act.Refuse(invocation.activation, "waited too long"))
+            else:
                 self._want(invocation)
 
     def _head_is_impatient(self, function: Function) -> bool:
         """The oldest waiting activation is another function's, waited long, and no memory is on its way to it."""
         pool = self._pool
-        if not self.wanting:
+        head = self.wanting.head()
+        if head is None:
             return False
-        head = next(iter(self.wanting.values()))
         if head.function is function or pool.now_ns - head.since_ns <= pool.policies.patience_ns:
             return False
         coming_mb = pool.policies.capacity_mb - pool.charged_mb + pool.removing_mb

@@ -26,12 +26,16 @@ class Event(msgspec.Struct, frozen=True, gc=False, tag=True, array_like=True, om
 
 
 class InvocationArrived(Event, frozen=True):
-    """An activation wants a container. `concurrency` is the action's limit of activations at once in one container."""
+    """An activation wants a container. `concurrency` is the action's limit of activations at once in one container.
+
+    `budget_ns`: how long from now it should have ended; 0: it doesn't say.
+    """
 
     activation: ActivationId
     key: WarmKey
     stem: PrewarmKey
     concurrency: int = 1
+    budget_ns: int = 0
 
 
 class ContainerStarted(Event, frozen=True):

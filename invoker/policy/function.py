@@ -15,12 +15,16 @@ def _empty() -> OrderedDict[Any, Any]:
     return OrderedDict()
 
 
-class Invocation(msgspec.Struct, frozen=True, eq=False):
-    """An activation that the pool accepted and has not settled. `since_ns` is when it arrived."""
+class Invocation(msgspec.Struct, eq=False):
+    """An activation that the pool accepted and has not settled. `since_ns` is when it arrived.
+
+    `rank` is its place among those who wait (`invoker.policy.queueing`), given once when it begins to.
+    """
 
     activation: ActivationId
     function: Function
     since_ns: int
+    rank: int = 0
 
 
 class Stem(msgspec.Struct, eq=False):
@@ -33,9 +37,6 @@ class Stem(msgspec.Struct, eq=False):
     failures: int = 0
     retry_at_ns: int = 0
     ready: OrderedDict[ContainerId, Container] = msgspec.field(default_factory=_empty)
-    waiting: OrderedDict[ActivationId, Invocation] = msgspec.field(
-        default_factory=OrderedDict[ActivationId, "Invocation"]
-    )
 
 
 class Function(msgspec.Struct, eq=False):

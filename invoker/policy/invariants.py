@@ -46,8 +46,10 @@ def _memory(pool: Pool) -> Iterator[str]:
     if pool.policies.accounting == "charged" and pool.charged_mb > pool.policies.capacity_mb:
         yield f"{pool.charged_mb} MB are charged on a node of {pool.policies.capacity_mb} MB"
     if isinstance(pool.admission, Charged):
-        wanting_mb = sum(waiter.function.memory_mb for waiter in pool.admission.wanting.values())
-        if pool.admission.wanting_mb != wanting_mb or not pool.admission.wanting.keys() <= pool.waiting.keys():
+        wanting_mb = sum(waiter.function.memory_mb for waiter in pool.admission.wanting)
+        if pool.admission.wanting_mb != wanting_mb or any(
+            pool.waiting.get(waiter.activation) is not waiter for waiter in pool.admission.wanting
+        ):
             yield "those who want a start are miscounted"
     if isinstance(pool.admission, Reference):
         idle_mb = sum(c.memory_mb for c in pool.containers.values() if c.state in _UNUSED and not c.claims)
@@ -136,7 +138,7 @@ def _queues(pool: Pool) -> Iterator[str]:
         yield f"{len(pool.waiting)} wait, the limit is {pool.policies.queue_limit}"
     if not pool.holding and len(pool.waiting) >= pool.policies.intake_limit:
         yield "enough wait, yet intake goes on"
-    if pool.holding and len(pool.waiting) <= pool.policies.intake_limit // 2:
+    if pool.holding and len(pool.waiting) <= pool.policies.resume_at:
         yield "few wait, yet intake is held"
     if isinstance(pool.admission, Reference) and pool.admission.removals_waiting > _removals_max(pool):
         yield "the remover is too far behind"

@@ -9,11 +9,13 @@ import msgspec
 from invoker.policy.keepalive import GreedyDual, LruTtl
 from invoker.policy.pausing import AdaptiveGrace, FixedGrace, NeverPause
 from invoker.policy.prewarm import FixedStock, ReactiveStock
+from invoker.policy.queueing import EarliestDeadline, FairShare, FirstCome, ShortestJob
 from invoker.policy.types import MILLISECOND_NS, MINUTE_NS, SECOND_NS
 
 AnyKeepAlive: TypeAlias = LruTtl | GreedyDual
 AnyPausing: TypeAlias = FixedGrace | AdaptiveGrace | NeverPause
 AnyPrewarm: TypeAlias = FixedStock | ReactiveStock
+AnyQueueing: TypeAlias = FirstCome | ShortestJob | EarliestDeadline | FairShare
 
 
 class PolicySet(msgspec.Struct, frozen=True):
@@ -22,7 +24,9 @@ class PolicySet(msgspec.Struct, frozen=True):
     `accounting`: `charged` takes a container's memory from its Start until it is gone, and never passes the capacity;
     `reference` counts as the reference system does (contract, section 13), which can overcommit the node.
     `queue_limit`: more waiting activations than this are refused. `intake_limit`: from this many on, the queue before
-    the node is not read. `patience_ns`: after so long, the activation at the head of the queue goes before one that
+    the node is not read, until they are `intake_low` or fewer (None: half of it). `queueing`: policy `charged` serves
+    those who wait in its order. `wait_limit_ns`: who has waited so long with policy `charged`, or for its whole budget,
+    is refused; 0: nobody is. `patience_ns`: after so long, the activation at the head of the queue goes before one that
     could use a container as it is. `surplus_ns`: how long a prewarmed container stands that the stock doesn't want.
     `starts_max`: policy `charged` has at most so many containers starting at a time; a machine starts no more a second
     when asked for more at once, and who waits here instead may meanwhile take a container that comes free.
@@ -41,6 +45,15 @@ class PolicySet(msgspec.Struct, frozen=True):
     surplus_ns: int = MINUTE_NS
     starts_max: int = 4
     brief_ns: int = 10 * MILLISECOND_NS
+    queueing: AnyQueueing = FirstCome()
+    intake_low: int | None = None
+    wait_limit_ns: int = 0
+
+    @property
+    def resume_at(self) -> int:
+        """With so many waiting or fewer, held intake is resumed; below `intake_limit` in any case."""
+        low = self.intake_limit // 2 if self.intake_low is None else self.intake_low
+        return max(0, min(low, self.intake_limit - 1))
 
 
 def default(capacity_mb: int) -> PolicySet:

@@ -247,12 +247,12 @@ class Pool:
             self.actions.append(act.ArmTimer(timer, at_ns))
 
     def gate_intake(self) -> None:
-        """Hold or resume reading, by how many wait; between half the limit and the limit nothing changes."""
-        limit = self.policies.intake_limit
-        if self.holding and len(self.waiting) <= limit // 2:
+        """Hold or resume reading, by how many wait; between the two marks nothing changes."""
+        policies = self.policies
+        if self.holding and len(self.waiting) <= policies.resume_at:
             self.holding = False
             self.actions.append(act.ResumeIntake())
-        elif not self.holding and len(self.waiting) >= limit:
+        elif not self.holding and len(self.waiting) >= policies.intake_limit:
             self.holding = True
             self.actions.append(act.HoldIntake())
 

@@ -42,7 +42,7 @@ class Reference:
         self._doomed: deque[tuple[Container, act.RemoveReason]] = deque()
         self._removing: ContainerId | None = None
 
-    def arrived(self, function: Function, activation: ActivationId) -> None:
+    def arrived(self, function: Function, activation: ActivationId, budget_ns: int) -> None:
         pool = self._pool
         invocation = Invocation(activation, function, pool.now_ns)
         if not self._budget and self._affords(function.memory_mb):

@@ -52,7 +52,7 @@ def _arrived(pool: Pool, event: ev.InvocationArrived) -> None:
         pool.actions.append(act.Refuse(event.activation, "too large"))
     else:
         function = pool.function(event.key, event.stem, event.concurrency)
-        pool.admission.arrived(function, event.activation)
+        pool.admission.arrived(function, event.activation, event.budget_ns)
 
 
 def _known(pool: Pool, number: ContainerId) -> Container | None:
