@@ -24,7 +24,7 @@ from collections.abc import Awaitable, Callable, Container, Coroutine
 from contextlib import suppress
 from typing import Any, Protocol
 
-from invoker.errors import CallerFault
+from invoker.errors import CallerFault, PlatformFault
 from invoker.io.kafka.consumer import KafkaRecord
 from invoker.io.kafka.settings import DeliverySettings
 from invoker.io.metrics import Metrics
@@ -120,6 +120,8 @@ class KafkaIntake:
         self._held = False
         self._between = 0
         self._answering = 0
+        self._patience: set[asyncio.Timeout] = set()
+        self._answers_until_s: float | None = None
         self._room = asyncio.Event()
         self._due = asyncio.Event()
         self._ready = asyncio.Event()
@@ -177,14 +179,25 @@ class KafkaIntake:
             self._feed.cancel()
 
     async def finished(self) -> None:
-        """Wait until all that was read is acknowledged, recorded and logged."""
+        """Wait until all that was read is acknowledged, recorded and logged; acknowledgements that don't get through
+        are given up after CLOSE_WAIT_S without any that does."""
         self.stop()
         if self._feed is not None:
             _, late = await asyncio.wait({self._feed}, timeout=CLOSE_WAIT_S)
             for task in late:  # it waits for brokers that are away, with messages that are not committed
                 task.cancel()
         while self._tasks:
-            await asyncio.wait(self._tasks)
+            answering = frozenset(self._tasks) if self._answering >= len(self._tasks) else None
+            await asyncio.wait(self._tasks, timeout=CLOSE_WAIT_S)
+            if answering is not None and answering <= self._tasks:
+                self._give_up()
+
+    def _give_up(self) -> None:
+        """All that is left are acknowledgements, and none got through for a while: the brokers are away, and the end
+        can't wait for them."""
+        self._answers_until_s = asyncio.get_running_loop().time()
+        for patience in self._patience:
+            patience.reschedule(self._answers_until_s)
 
     def abandon(self) -> None:
         """Cut off what is under way."""
@@ -304,7 +317,7 @@ class KafkaIntake:
         def done(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
             self._room.set()
-            if task.cancelled():  # it was cut off: not through
+            if task.cancelled() or self._answers_until_s is not None:  # it was cut off: not through
                 return
             if (error := task.exception()) is not None:
                 log.error("a message of Kafka met a defect of the invoker", exc_info=error)
@@ -345,9 +358,15 @@ class KafkaIntake:
     def _answer(self, message: ActivationMessage) -> Callable[[bytes], Awaitable[None]]:
         async def answer(completion: bytes) -> None:
             self._answering += 1
+            patience = asyncio.timeout_at(self._answers_until_s)
+            self._patience.add(patience)
             try:
-                await self._acks.send(message.controller, completion)
+                async with patience:
+                    await self._acks.send(message.controller, completion)
+            except TimeoutError as error:
+                raise PlatformFault("it was given up, for the invoker is stopping and the brokers are away") from error
             finally:
+                self._patience.discard(patience)
                 self._answering -= 1
                 self._room.set()
 

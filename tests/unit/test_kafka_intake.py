@@ -371,6 +371,24 @@ async def test_once_stopped_nothing_more_is_read_and_what_was_read_ends() -> Non
         assert (taken.topic.taken, len(taken.acks.sent)) == (1, 1)
 
 
+@pytest.mark.contract("18")
+@pytest.mark.parametrize("delivery", ["at-most-once", "at-least-once"])
+async def test_the_end_does_not_wait_for_brokers_that_are_away(monkeypatch: pytest.MonkeyPatch, delivery: str) -> None:
+    """What runs is waited for, its acknowledgement only for a while; a message that has none is not committed."""
+    monkeypatch.setattr("invoker.kafka_intake.CLOSE_WAIT_S", 0.05)
+    async with taking(shut=True, delivery=delivery) as taken:
+        taken.acks.open.clear()
+        taken.topic.put(*(message("act", {}, blocking=False) for _ in range(3)))
+        await until(lambda: taken.intake.in_flight == 3)
+        ending = asyncio.create_task(taken.intake.finished())
+        taken.door.opened.set()
+        await ending
+        await taken.intake.close()
+        assert taken.acks.sent == []
+        assert len(taken.body.lines.completed) == len(taken.body.store.records) == 3
+        assert taken.topic.commits == ([3] if delivery == "at-most-once" else [])
+
+
 async def test_a_topic_made_anew_begins_a_new_count() -> None:
     async with taking(delivery="at-least-once") as taken:
         taken.topic.put(message("act", {}), message("act", {}))
