@@ -126,7 +126,7 @@ class Charged:
             self._enqueue(invocation, budget_ns)
             self._line(function.stem.key).join(invocation)
             if patient:
-                self._alarm(pool.now_ns + pool.policies.brief_ns, invocation, last=False)
+                self._alarm(pool.now_ns + self._brief_ns(function), invocation, last=False)
             else:
                 self._want(invocation)
                 self._serve_new(invocation)
@@ -276,9 +276,13 @@ class Charged:
         self.wanting_mb += invocation.function.memory_mb
 
     def _is_brief(self, function: Function) -> bool:
-        """Whether one more may expect a container of the function within `brief_ns`, by what its runs usually take."""
+        """Whether one more may expect a container of the function in time, by what its runs usually take."""
         ahead = len(function.waiting) + 1
-        return 0 < function.run_ns * ahead <= self._pool.policies.brief_ns * function.active
+        return 0 < function.run_ns * ahead <= self._brief_ns(function) * function.active
+
+    def _brief_ns(self, function: Function) -> int:
+        """How long a wait spares a start: what is set for all, or longer where the keep-alive policy says so."""
+        return max(self._pool.policies.brief_ns, self._pool.keep_alive.patience_ns(function))
 
     def overdue(self) -> None:
         pool = self._pool

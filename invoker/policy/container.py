@@ -103,9 +103,9 @@ class Container(msgspec.Struct, eq=False):
     """What the heart knows of one container. Instants are 0 where there is none.
 
     `owner` is the activation that a STARTING container is meant for. `claims` wait until the container can take them
-    (thawed, or initialised); `running` are inside, with the instants of their dispatch. Both are dicts for their order:
-    iteration over sets is not the same on every run. `owed_mb` is in-flight memory that policy `reference` gives back
-    once the container is gone.
+    (thawed, or initialised); `running` are inside, with the instants of their dispatch, the last of which is `used_ns`.
+    Both are dicts for their order: iteration over sets is not the same on every run. `owed_mb` is in-flight memory that
+    policy `reference` gives back once the container is gone.
     """
 
     id: ContainerId
@@ -118,6 +118,7 @@ class Container(msgspec.Struct, eq=False):
     concurrency: int = 1
     initialized: bool = False
     start_ns: int = 0
+    used_ns: int = 0
     idle_since_ns: int = 0
     running: dict[ActivationId, int] = {}
     claims: dict[ActivationId, None] = {}

@@ -29,14 +29,21 @@ class Invocation(msgspec.Struct, eq=False):
 
 class Stem(msgspec.Struct, eq=False):
     """One prewarm key. `ready` is oldest first; `starting` counts starts that will end in `ready`;
-    `failures` counts the starts for stock that failed in a row."""
+    `failures` counts the starts for stock that failed in a row. `wanted` are what the prewarm policy wishes to stand
+    ready, `foreseen` what the keep-alive policy wishes beside them."""
 
     key: PrewarmKey
     wanted: int = 0
+    foreseen: int = 0
     starting: int = 0
     failures: int = 0
     retry_at_ns: int = 0
     ready: OrderedDict[ContainerId, Container] = msgspec.field(default_factory=_empty)
+
+    @property
+    def target(self) -> int:
+        """How many should stand ready in all."""
+        return self.wanted + self.foreseen
 
 
 class Function(msgspec.Struct, eq=False):

@@ -157,7 +157,7 @@ def _progress(pool: Pool) -> Iterator[str]:
         yield "activations wait, and nothing will end the wait"
     timers: list[tuple[TimerName, Deadlines]] = [("pause", pool.pauses), ("expire", pool.expiries)]
     for name, deadlines in timers:
-        next_ns = deadlines.next_ns()
+        next_ns = deadlines.earliest_ns()
         armed_ns = pool.armed.get(name)
         if next_ns and not pool.drained and (armed_ns is None or armed_ns > next_ns):
             yield f"a deadline at {next_ns} has no '{name}' timer"

@@ -6,13 +6,37 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from invoker.policy.keepalive import GreedyDual, LruTtl
+from invoker.policy.keepalive import (
+    Cidre,
+    FixedTtl,
+    Frequency,
+    GreedyDual,
+    HybridHistogram,
+    Landlord,
+    LruTtl,
+    OpenWhiskLru,
+    Oracle,
+    RainbowCake,
+    Size,
+)
 from invoker.policy.pausing import AdaptiveGrace, FixedGrace, NeverPause
 from invoker.policy.prewarm import FixedStock, ReactiveStock
 from invoker.policy.queueing import EarliestDeadline, FairShare, FirstCome, ShortestJob
 from invoker.policy.types import MILLISECOND_NS, MINUTE_NS, SECOND_NS
 
-AnyKeepAlive: TypeAlias = LruTtl | GreedyDual
+AnyKeepAlive: TypeAlias = (
+    LruTtl
+    | FixedTtl
+    | OpenWhiskLru
+    | GreedyDual
+    | Frequency
+    | Size
+    | Landlord
+    | HybridHistogram
+    | RainbowCake
+    | Cidre
+    | Oracle
+)
 AnyPausing: TypeAlias = FixedGrace | AdaptiveGrace | NeverPause
 AnyPrewarm: TypeAlias = FixedStock | ReactiveStock
 AnyQueueing: TypeAlias = FirstCome | ShortestJob | EarliestDeadline | FairShare

@@ -8,6 +8,7 @@ Decisions append to `actions`, which `step` returns.
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 
 from invoker.policy import actions as act
@@ -140,7 +141,7 @@ class Pool:
         """Dispatch; the container's state allows it already."""
         function = container.function
         assert function is not None
-        container.running[activation] = self.now_ns
+        container.running[activation] = container.used_ns = self.now_ns
         function.active += 1
         self.placed[activation] = (function, container)
         if container.concurrency > 1:
@@ -206,6 +207,8 @@ class Pool:
         expire_at_ns = self.keep_alive.idle(container, now_ns)
         if expire_at_ns and self.expiries.schedule(container.id, container.expiry, expire_at_ns):
             self.arm("expire", expire_at_ns)
+        if self.keep_alive.foresees:
+            self.arm_foresight()
         grace_ns = self.pausing.grace_ns(function)
         if grace_ns >= 0 and self.pauses.schedule(container.id, container.pause, now_ns + grace_ns):
             self.arm("pause", now_ns + grace_ns)
@@ -262,23 +265,34 @@ class Pool:
         """Ask for what is wanted and neither stands nor starts."""
         if self.draining or stem.retry_at_ns > self.now_ns:
             return
-        while len(stem.ready) + stem.starting < stem.wanted and self.admission.stock_fits(stem.key):
+        while len(stem.ready) + stem.starting < stem.target and self.admission.stock_fits(stem.key):
             self.start(stem.key, None)
 
     def restock_all(self) -> None:
         """Look at every stem; memory came free, or the wishes changed."""
         for stem in self.stems.values():
-            if stem.wanted:
+            if stem.target:
                 self.restock(stem)
 
     def set_ready(self, container: Container) -> None:
         """A container without code stands ready; one too many gets a deadline."""
         stem = self.stem(container.stem)
         stem.ready[container.id] = container
-        if len(stem.ready) > stem.wanted:
-            at_ns = self.now_ns + self.policies.surplus_ns
-            if self.expiries.schedule(container.id, container.expiry, at_ns):
+        self.limit_surplus(stem, self.now_ns + self.policies.surplus_ns)
+
+    def limit_surplus(self, stem: Stem, at_ns: int) -> None:
+        """Who stands ready beyond what is wanted, the newest, goes at `at_ns` at the latest, if still too many then."""
+        surplus = max(0, len(stem.ready) - stem.target)
+        for container in itertools.islice(reversed(stem.ready.values()), surplus):
+            expiry = container.expiry
+            if (not expiry.at_ns or expiry.at_ns > at_ns) and self.expiries.schedule(container.id, expiry, at_ns):
                 self.arm("expire", at_ns)
+
+    def arm_foresight(self) -> None:
+        """Have the keep-alive policy called at the next instant for which it foresees something."""
+        at_ns = self.keep_alive.next_ns()
+        if at_ns and not self.draining:
+            self.arm("stock", max(at_ns, self.now_ns))
 
     # --- drain --------------------------------------------------------------------------------------------------
 

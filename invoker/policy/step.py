@@ -52,7 +52,10 @@ def _arrived(pool: Pool, event: ev.InvocationArrived) -> None:
         pool.actions.append(act.Refuse(event.activation, "too large"))
     else:
         function = pool.function(event.key, event.stem, event.concurrency)
+        pool.keep_alive.arrived(function, pool.now_ns)
         pool.admission.arrived(function, event.activation, event.budget_ns)
+        if pool.keep_alive.foresees:  # its window is over, and perhaps it ran elsewhere
+            pool.limit_surplus(function.stem, pool.now_ns + pool.policies.surplus_ns)
 
 
 def _known(pool: Pool, number: ContainerId) -> Container | None:
@@ -304,7 +307,7 @@ def _timer_fired(pool: Pool, event: ev.TimerFired) -> None:
             container = pool.containers[number]
             if container.state is not State.PREWARM:
                 pool.remove_idle(container, "expired")
-            elif len(pool.stem(container.stem).ready) > pool.stem(container.stem).wanted:
+            elif len(pool.stem(container.stem).ready) > pool.stem(container.stem).target:
                 pool.remove_ready(container, "surplus")
         _rearm(pool, "expire", pool.expiries.next_ns())
     elif event.timer == "stock":
@@ -320,9 +323,12 @@ def _rearm(pool: Pool, timer: ev.TimerName, at_ns: int) -> None:
 
 
 def _review_stock(pool: Pool) -> None:
-    """A failed start is to be tried again, or the prewarm policy's period has passed."""
+    """A failed start is to be tried again, the prewarm policy's period has passed, or the keep-alive policy's wishes
+    change."""
     if pool.draining:
         return
+    for stem in pool.keep_alive.foresee(pool.now_ns):
+        pool.limit_surplus(stem, pool.now_ns)
     if pool.review_at_ns and pool.now_ns >= pool.review_at_ns:
         pool.prewarm.review()
         pool.review_at_ns = pool.now_ns + pool.prewarm.period_ns()
@@ -334,6 +340,7 @@ def _review_stock(pool: Pool) -> None:
         retries.append(pool.review_at_ns)
     if retries:
         pool.arm("stock", min(retries))
+    pool.arm_foresight()
 
 
 def _follow_wishes(pool: Pool) -> None:
@@ -343,7 +350,7 @@ def _follow_wishes(pool: Pool) -> None:
     for key, count in wanted.items():
         pool.stem(key).wanted = count
     for stem in pool.stems.values():
-        for container in list(stem.ready.values())[: max(0, len(stem.ready) - stem.wanted)]:
+        for container in list(stem.ready.values())[: max(0, len(stem.ready) - stem.target)]:
             pool.remove_ready(container, "surplus")
     pool.restock_all()
 

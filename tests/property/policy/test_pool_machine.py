@@ -6,18 +6,18 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from invoker.policy.keepalive import GreedyDual, LruTtl
 from invoker.policy.pausing import AdaptiveGrace, FixedGrace, NeverPause
 from invoker.policy.policyset import PolicySet
 from invoker.policy.prewarm import FixedStock, ReactiveStock
 from invoker.policy.types import MILLISECOND_NS, SECOND_NS
+from tests.support.keep_alives import KEEP_ALIVES
 from tests.support.pool_world import World
 
 POLICIES = st.builds(
     PolicySet,
     st.sampled_from(["charged", "reference"]),
     st.sampled_from([512, 1024]),
-    keep_alive=st.sampled_from([LruTtl(0), LruTtl(SECOND_NS), GreedyDual(), GreedyDual(SECOND_NS)]),
+    keep_alive=st.sampled_from(KEEP_ALIVES),
     pausing=st.sampled_from([FixedGrace(10 * MILLISECOND_NS), AdaptiveGrace(), NeverPause()]),
     prewarm=st.sampled_from([FixedStock(), ReactiveStock(SECOND_NS)]),
     queue_limit=st.sampled_from([3, 50]),

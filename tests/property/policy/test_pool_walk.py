@@ -6,11 +6,11 @@ import random
 
 import pytest
 
-from invoker.policy.keepalive import GreedyDual, LruTtl
 from invoker.policy.pausing import AdaptiveGrace, FixedGrace, NeverPause
-from invoker.policy.policyset import AnyKeepAlive, AnyPausing, AnyPrewarm, PolicySet
+from invoker.policy.policyset import AnyPausing, AnyPrewarm, PolicySet
 from invoker.policy.prewarm import FixedStock, ReactiveStock
 from invoker.policy.types import MILLISECOND_NS, SECOND_NS
+from tests.support.keep_alives import KEEP_ALIVES
 from tests.support.pool_world import Broken, World
 
 WALKS = 16
@@ -19,7 +19,6 @@ FAULT_PERCENT = 12
 
 SOMETIMES = ("Enqueue", "Refuse", "HoldIntake", "ResumeIntake", "RemoveFailed", "ContainerDied", "ContainerStartFailed")
 
-KEEP_ALIVES: list[AnyKeepAlive] = [LruTtl(0), LruTtl(SECOND_NS), GreedyDual(), LruTtl(SECOND_NS, SECOND_NS)]
 PAUSINGS: list[AnyPausing] = [FixedGrace(10 * MILLISECOND_NS), AdaptiveGrace(), NeverPause()]
 PREWARMS: list[AnyPrewarm] = [FixedStock(), ReactiveStock(SECOND_NS)]
 
