@@ -1,0 +1,212 @@
+"""◇ The fast driver: the heart on a heap of instants, for simulations of millions of invocations.
+
+It does what `sim.driver` does with SimPy and decides as little: each action is answered by its event after a drawn
+latency. Ties are broken by the order in which things were scheduled, as SimPy does, so that both make the same
+decisions in the same order (the decision hash says whether they did).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from heapq import heappop, heappush
+from typing import Any, TypeAlias
+
+from invoker.policy import Pool, step
+from invoker.policy import actions as act
+from invoker.policy import events as ev
+from invoker.policy.types import ActivationId
+from sim.body import Ledger, dispatched, requests
+from sim.errors import SimulationError
+from sim.node import Chance, Node, Request
+from sim.recorder import Recorder
+from sim.sharing import Sharing, of_cpus, of_table
+from sim.workload import Workload
+
+_Job: TypeAlias = partial[None]
+_What: TypeAlias = ev.AnyEvent | partial[None] | str
+
+
+class FastDriver:
+    """Joins a pool, a node's chance and a recorder; `run` it once.
+
+    The heap holds (instant, number, what): an event to feed, a job to do, or the name of shared processors to look at.
+    A timer or a look that was put off leaves its entry behind, known by its number.
+    """
+
+    def __init__(self, pool: Pool, node: Node, chance: Chance, recorder: Recorder, ledger: Ledger) -> None:
+        self.pool = pool
+        self.now_ns = 0
+        self._node = node
+        self._chance = chance
+        self._recorder = recorder
+        self._ledger = ledger
+        self._heap: list[tuple[int, int, _What]] = []
+        self._scheduled = 0
+        self._requests: dict[ActivationId, Request] = {}
+        self._alive = 0
+        self._timers: dict[ev.TimerName, int] = {}
+        self._shared: dict[str, Sharing[_Job]] = {}
+        self._looks: dict[str, int] = {}
+        if node.cpus:
+            self._shared["cpu"] = Sharing(of_cpus(node.cpus))
+        if node.slowdown:
+            self._shared["starts"] = Sharing(of_table(node.slowdown))
+        self._carry_out: dict[type[act.AnyAction], Callable[[Any], None]] = {
+            act.Start: self._start,
+            act.Dispatch: self._dispatch,
+            act.Pause: self._pause,
+            act.Unpause: self._unpause,
+            act.Remove: self._remove,
+            act.Enqueue: self._enqueue,
+            act.Refuse: self._refuse,
+            act.ArmTimer: self._arm_timer,
+            act.CancelTimer: self._cancel_timer,
+            act.HoldIntake: self._hold,
+            act.ResumeIntake: self._resume,
+        }
+
+    def run(self, workload: Workload) -> None:
+        """From the first invocation until the last is settled. Raises SimulationError where one never is."""
+        heap, timers, asks = self._heap, self._timers, self._chance.asks
+        if self._node.stock:
+            self.feed(ev.StockChanged(self._node.stock))
+        arrivals = requests(workload, self._chance, self._recorder)
+        coming = next(arrivals, None)
+        turn = self._turn(coming)
+        while self._alive or coming is not None:
+            if coming is not None and (not heap or turn < heap[0]):
+                self.now_ns = coming.arrived_ns
+                activation = ActivationId(str(coming.index))
+                self._requests[activation] = coming
+                self._alive += 1
+                key, stem, concurrency = asks[coming.function]
+                self.feed(ev.InvocationArrived(activation, key, stem, concurrency))
+                coming = next(arrivals, None)
+                turn = self._turn(coming)
+                continue
+            if not heap:
+                raise SimulationError(f"{self._alive} invocations wait for what will never happen: {self.pool!r}")
+            self.now_ns, number, what = heappop(heap)
+            if type(what) is ev.RunFinished:
+                self._alive -= 1
+            elif type(what) is ev.TimerFired:
+                if timers.get(what.timer) != number:
+                    continue
+                del timers[what.timer]
+            elif isinstance(what, str):
+                self._look(what, number)
+                continue
+            elif isinstance(what, partial):
+                what()
+                continue
+            self.feed(what)
+        self._ledger.close(self.now_ns)
+
+    def feed(self, event: ev.AnyEvent) -> None:
+        """One event in; the actions that follow are begun."""
+        actions = step(self.pool, self.now_ns, event)
+        self._ledger.note(self.now_ns, event, actions)
+        for action in actions:
+            self._carry_out[type(action)](action)
+
+    def _turn(self, coming: Request | None) -> tuple[int, int]:
+        self._scheduled += 1
+        return (coming.arrived_ns if coming is not None else 0, self._scheduled)
+
+    def _after(self, delay_ns: int, what: _What) -> int:
+        self._scheduled = number = self._scheduled + 1
+        heappush(self._heap, (self.now_ns + delay_ns, number, what))
+        return number
+
+    # --- shared processors --------------------------------------------------------------------------------------
+
+    def _share(self, name: str, work_ns: int, job: _Job) -> None:
+        """Do `job` after so much work on the shared processors, or after that time where nothing is shared."""
+        shared = self._shared.get(name)
+        if shared is None:
+            self._after(work_ns, job)
+            return
+        shared.add(self.now_ns, work_ns, job)
+        self._look_again(name, shared)
+
+    def _look_again(self, name: str, shared: Sharing[_Job]) -> None:
+        next_ns = shared.next_ns()
+        if next_ns >= 0:
+            self._looks[name] = self._after(next_ns - self.now_ns, name)
+
+    def _look(self, name: str, number: int) -> None:
+        if self._looks[name] != number:
+            return
+        shared = self._shared[name]
+        for job in shared.due(self.now_ns):
+            job()
+        self._look_again(name, shared)
+
+    # --- actions ------------------------------------------------------------------------------------------------
+
+    def _start(self, action: act.Start) -> None:
+        self._ledger.starts += 1
+        request = self._requests.get(action.activation) if action.activation is not None else None
+        took_ns, event = self._chance.start(action, request)
+        self._share("starts", took_ns, partial(self.feed, event))
+
+    def _dispatch(self, action: act.Dispatch) -> None:
+        request = self._requests.pop(action.activation)
+        dispatched(request, self.now_ns, action)
+        if action.kind == "warm":
+            self._run(request, action)
+        else:
+            init_ns = self._chance.init_ns(request)
+            self._share("cpu", init_ns, partial(self._initialized, request, action))
+
+    def _initialized(self, request: Request, action: act.Dispatch) -> None:
+        if self._chance.init_fails(request):
+            request.began_ns = self.now_ns
+            self._ended(request, action, good=False)
+            return
+        self.feed(ev.ContainerInitialized(action.container, self.now_ns - request.dispatched_ns))
+        self._run(request, action)
+
+    def _run(self, request: Request, action: act.Dispatch) -> None:
+        request.began_ns = self.now_ns
+        self._share("cpu", request.run_ns, partial(self._ran, request, action))
+
+    def _ran(self, request: Request, action: act.Dispatch) -> None:
+        self._ended(request, action, good=self._chance.flawless or not self._chance.run_fails(request))
+
+    def _ended(self, request: Request, action: act.Dispatch, good: bool) -> None:
+        """The answer is there; the container is busy until its log is collected."""
+        self._recorder.ran(request, self.now_ns, good)
+        event = ev.RunFinished(action.container, action.activation, good)
+        self._after(self._chance.logs_ns(request), event)
+
+    def _refuse(self, action: act.Refuse) -> None:
+        self._alive -= 1
+        self._recorder.refused(self._requests.pop(action.activation), self.now_ns, action)
+
+    def _pause(self, action: act.Pause) -> None:
+        self._after(*self._chance.pause(action.container))
+
+    def _unpause(self, action: act.Unpause) -> None:
+        self._after(*self._chance.thaw(action.container))
+
+    def _remove(self, action: act.Remove) -> None:
+        removals = self._ledger.removals
+        removals[action.reason] = removals.get(action.reason, 0) + 1
+        self._after(*self._chance.remove(action.container))
+
+    def _enqueue(self, _action: act.Enqueue) -> None:
+        """It waits inside the pool, which answers for it later."""
+
+    def _arm_timer(self, action: act.ArmTimer) -> None:
+        self._timers[action.timer] = self._after(action.at_ns - self.now_ns, ev.TimerFired(action.timer))
+
+    def _cancel_timer(self, action: act.CancelTimer) -> None:
+        self._timers.pop(action.timer, None)
+
+    def _hold(self, _action: act.HoldIntake) -> None:
+        self._ledger.holds += 1
+
+    def _resume(self, _action: act.ResumeIntake) -> None:
+        """A single node's invocations come over HTTP, which is never held."""

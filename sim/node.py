@@ -1,0 +1,183 @@
+"""◇ One node as the world is to the heart: how long each thing takes there, and how often it fails.
+
+Latencies are charged where the ports charge them (`invoker.ports`): a start's between Start and ContainerStarted, a
+pause's, a thaw's and a removal's between their action and its event. A container is busy with an activation for its
+initialisation (when it is new), its run, and the collection of its log.
+"""
+
+from __future__ import annotations
+
+import random
+
+import msgspec
+
+from invoker.policy import actions as act
+from invoker.policy import events as ev
+from invoker.policy.types import MILLISECOND_NS, ContainerId, PrewarmKey, WarmKey
+from sim.errors import SimulationError
+from sim.latency import Constant, Latency, Lognormal
+from sim.rng import Stream, sequence
+from sim.workload import SimFunction
+
+DOCKER_SLOWDOWN = (1000, 1750, 2500, 3250, 3460, 3680, 3890, 4110)
+"""What a start takes while 1, 2, ... starts are under way, in thousandths of what it takes alone: as measured with
+Docker on 2 cores (177 ms alone, 575 ms each of 4, 727 ms each of 8), straight lines between."""
+
+
+class Failures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The share of each thing that fails, from 0 to 1. `init` and `run` spoil their container."""
+
+    start: float = 0.0
+    init: float = 0.0
+    run: float = 0.0
+    pause: float = 0.0
+    thaw: float = 0.0
+    remove: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            share: float = getattr(self, name)
+            if not 0.0 <= share <= 1.0:
+                raise ValueError(f"Failures: {name} is a share from 0 to 1, not {share}")
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A machine. Its memory is the policies' `capacity_mb`, and so is the limit of starts at a time.
+
+    `cold`, `init` and `run` hold where a function has none of its own. `slowdown`: see DOCKER_SLOWDOWN; the last holds
+    for more starts, and `()` says that starts don't slow each other down. `cpus` 0: there is CPU for all; else /init
+    and /run share that many, each using one at most (processor sharing), and their latencies are those of a CPU of
+    one's own. `stock`: the prewarmed containers that are wanted. The defaults were measured with a Python image.
+    """
+
+    cold: Latency = Lognormal(252e6, 0.2)
+    init: Latency = Constant(1_400_000)
+    run: Latency = Constant(100 * MILLISECOND_NS)
+    logs: Latency = Constant(100_000)
+    pause: Latency = Constant(100_000)
+    thaw: Latency = Constant(60_000)
+    remove: Latency = Lognormal(99e6, 0.2)
+    slowdown: tuple[int, ...] = DOCKER_SLOWDOWN
+    cpus: int = 0
+    failures: Failures = Failures()
+    stock: tuple[ev.StemCells, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.cpus < 0 or any(factor < 1 for factor in self.slowdown):
+            raise ValueError("Node: cpus must not be negative, and each slowdown is a number of thousandths above 0")
+
+
+class Request(msgspec.Struct, eq=False, gc=False):
+    """An invocation on its way: its number in the workload, its function's index, its arrival and its drawn run."""
+
+    index: int
+    function: int
+    arrived_ns: int
+    run_ns: int
+    dispatched_ns: int = 0
+    began_ns: int = 0
+    kind: int = 0
+
+
+def warm_key(name: str) -> WarmKey:
+    """The warm key of the function `namespace/action`; a name without a namespace is the guest's."""
+    namespace, slash, action = name.partition("/")
+    if not slash:
+        namespace, action = "guest", name
+    return WarmKey(namespace, namespace, action, "0.0.1", "1-0", "")
+
+
+class Chance:
+    """Draws what happens on a node, in streams of one seed.
+
+    What belongs to an invocation is drawn by its number: the same under any policy. What belongs to a container alone
+    (stock, a pause, a thaw, a removal) is drawn by counting: the n-th of its kind.
+    """
+
+    def __init__(self, node: Node, functions: tuple[SimFunction, ...], seed: int) -> None:
+        if len({function.name for function in functions}) != len(functions):
+            raise SimulationError("two functions of the workload have the same name")
+        self._node = node
+        self._functions = functions
+        self._seed = seed
+        self._fails = node.failures
+        self._run_latency = [function.run or node.run for function in functions]
+        self._runs: list[random.Random | None] = [None] * len(functions)
+        self._streams = {name: Stream(seed, name) for name in (*Failures.__struct_fields__, "stock", "logs")}
+        self._chances = {name: Stream(seed, f"{name} fails") for name in Failures.__struct_fields__}
+        self._counts: dict[str, int] = dict.fromkeys(("stock", "pause", "thaw", "remove"), 0)
+        constant = isinstance(node.logs, Constant)
+        self._logs_ns = node.logs.mean_ns if constant else None
+        self.flawless = not (self._fails.init or self._fails.run)
+        self.asks = [
+            (warm_key(function.name), PrewarmKey(function.kind, function.memory_mb), function.concurrency)
+            for function in functions
+        ]
+
+    def run_ns(self, function: int) -> int:
+        """The duration of the function's next run, to be asked in the order of the workload."""
+        numbers = self._runs[function]
+        if numbers is None:
+            numbers = self._runs[function] = sequence(self._seed, f"run/{self._functions[function].name}")
+        return self._run_latency[function].draw(numbers)
+
+    def init_ns(self, request: Request) -> int:
+        """The duration of /init, if this invocation needs one."""
+        latency = self._functions[request.function].init or self._node.init
+        return latency.draw(self._streams["init"].at(request.index))
+
+    def logs_ns(self, request: Request) -> int:
+        """How long the invocation's log is collected."""
+        if self._logs_ns is not None:
+            return int(self._logs_ns)
+        return self._node.logs.draw(self._streams["logs"].at(request.index))
+
+    def start(self, action: act.Start, request: Request | None) -> tuple[int, ev.AnyEvent]:
+        """What a start takes on an idle machine (ns), and how it ends."""
+        if request is None:
+            index = self._count("stock")
+            took_ns = self._node.cold.draw(self._streams["stock"].at(index))
+        else:
+            index = request.index
+            latency = self._functions[request.function].cold or self._node.cold
+            took_ns = latency.draw(self._streams["start"].at(index))
+        if self._fails.start and self._happens("start", index, self._fails.start):
+            return took_ns, ev.ContainerStartFailed(action.container)
+        return took_ns, ev.ContainerStarted(action.container)
+
+    def init_fails(self, request: Request) -> bool:
+        """Whether the invocation's /init fails, if it needs one."""
+        return self._happens("init", request.index, self._fails.init)
+
+    def run_fails(self, request: Request) -> bool:
+        """Whether the invocation's run spoils its container."""
+        return self._happens("run", request.index, self._fails.run)
+
+    def pause(self, container: ContainerId) -> tuple[int, ev.AnyEvent]:
+        """What a pause takes (ns), and how it ends."""
+        index = self._count("pause")
+        failed = self._happens("pause", index, self._fails.pause)
+        took_ns = self._node.pause.draw(self._streams["pause"].at(index))
+        return took_ns, ev.PauseFailed(container) if failed else ev.Paused(container)
+
+    def thaw(self, container: ContainerId) -> tuple[int, ev.AnyEvent]:
+        """What a thaw takes (ns), and how it ends."""
+        index = self._count("thaw")
+        failed = self._happens("thaw", index, self._fails.thaw)
+        took_ns = self._node.thaw.draw(self._streams["thaw"].at(index))
+        return took_ns, ev.UnpauseFailed(container, "platform") if failed else ev.Unpaused(container)
+
+    def remove(self, container: ContainerId) -> tuple[int, ev.AnyEvent]:
+        """What a removal takes (ns), and how it ends."""
+        index = self._count("remove")
+        failed = self._happens("remove", index, self._fails.remove)
+        took_ns = self._node.remove.draw(self._streams["remove"].at(index))
+        return took_ns, ev.RemoveFailed(container) if failed else ev.Removed(container)
+
+    def _happens(self, name: str, index: int, share: float) -> bool:
+        return share > 0.0 and self._chances[name].at(index).random() < share
+
+    def _count(self, name: str) -> int:
+        count = self._counts[name]
+        self._counts[name] = count + 1
+        return count
