@@ -12,7 +12,6 @@ from invoker.policy.balancing.balancer import NOWHERE, Balancer, Indifferent
 from invoker.policy.balancing.cluster import Cluster, Overflow, Request
 
 _MASK = (1 << 64) - 1
-_RANKED_EVERY = 256  # arrivals between two looks at who is popular, at least
 _UNIT = 1 << 16
 
 
@@ -38,6 +37,7 @@ class RandomLoadUpdate(msgspec.Struct, frozen=True, tag="ch-rlu"):
     the action's arrivals a second for each core, with a deviation of 0.1; a popular action is then sent on before the
     news is bad. Only the `popular_percent` of actions that come most often are sent on, up to `chain` invokers along
     the ring; the first whose load is within `bound_milli` (thousandths, for each core) takes it, else the home.
+    Who is popular is looked at again after `ranked_every` arrivals, and after as many as there are actions.
     An invoker that never reports has the load that this controller gave it. The draw is the sum of four pieces of the
     request's number, near enough to a normal one and made of integers.
     """
@@ -47,6 +47,7 @@ class RandomLoadUpdate(msgspec.Struct, frozen=True, tag="ch-rlu"):
     chain: int = 4
     replicas: int = 3
     actions_max: int = 20_000
+    ranked_every: int = 256
 
     def build(self) -> Balancer:
         """The balancer, with a state of its own."""
@@ -179,7 +180,9 @@ class _RandomLoadUpdate(Indifferent):
             habit.last_ns = now_ns
             self._habits.move_to_end(name)
         self._arrivals += 1
-        if self._arrivals >= max(_RANKED_EVERY, len(self._habits)):  # so the sorting costs O(log n) an arrival
+        if self._arrivals >= max(
+            self._spec.ranked_every, len(self._habits)
+        ):  # so the sorting costs O(log n) an arrival
             self._arrivals = 0
             gaps = sorted(habit.gap_ns for habit in self._habits.values() if habit.gap_ns)
             popular = len(gaps) * self._spec.popular_percent // 100
