@@ -30,6 +30,7 @@ from invoker.protocol.container_body import container_name, create_body
 
 PORT = 8080
 CREATES_MAX = 10
+NAME_TAKEN = 409
 
 
 class DockerEngine(EngineBase):
@@ -142,7 +143,13 @@ class DockerEngine(EngineBase):
         log = ContainerLog()
         try:
             body = self._body(spec, address)
-            container_id = await self._daemon.create(name, body)
+            try:
+                container_id = await self._daemon.create(name, body)
+            except DockerFault as error:
+                if error.status != NAME_TAKEN:
+                    raise
+                name = f"{name}_{self._settings.instance}"  # each invoker on this daemon counts its containers from 1
+                container_id = await self._daemon.create(name, body)
             stream = await attach(
                 self._socket, self._daemon.api_version, container_id, log.feed, limit_s=self._settings.command_timeout_s
             )
