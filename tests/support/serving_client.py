@@ -22,12 +22,14 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition  # pyrig
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # pyright: ignore[reportMissingTypeStubs]
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from invoker.io.kafka.link import stop_client
 from tests.support.couch_upload import prepare, upload
 from tests.support.node import LIMIT_S, NAMESPACE, Response, eventually, message
 from tests.support.serving import KEY, Served
 
 NONCE_BYTES = 128
 POLL_S = 0.03
+CLOSE_TIMEOUT_S = 2.0
 MESSAGE_BYTES_MAX = 4 << 20
 HEALTH = "health"
 
@@ -104,11 +106,11 @@ class Client:
         return {f"{each['action']} {each['container']}": each["state"] for each in page["containers"]}
 
     async def until_state(self, action: str, state: str | None) -> None:
-        """Wait until the one container of an action is in this state; None: until there is none."""
+        """Wait until a container of an action is in this state; None: until there is none."""
         async with asyncio.timeout(LIMIT_S):
             while True:
                 found = [each for name, each in (await self.states()).items() if name.startswith(f"{action} ")]
-                if found == ([] if state is None else [state]):
+                if (not found) if state is None else (state in found):
                     return
                 await asyncio.sleep(POLL_S)
 
@@ -218,8 +220,8 @@ class Client:
         if self._listening is not None:
             self._listening.cancel()
             await asyncio.gather(self._listening, return_exceptions=True)
-        await self._consumer.stop()
-        await self.producer.stop()
+        for each in (self._consumer, self.producer):  # the brokers may be away
+            await stop_client(each, CLOSE_TIMEOUT_S)
 
     async def _listen(self) -> None:
         async for record in self._consumer:

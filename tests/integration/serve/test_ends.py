@@ -157,23 +157,22 @@ async def test_a_kill_and_another_life(place: Place, tmp_path: Path, served: Ser
 
 
 @pytest.mark.contract("1", "5", "12")
-async def test_two_on_one_daemon_and_one_kafka(place: Place, tmp_path: Path, served: Served, peer: Client) -> None:
-    """Each takes what is its own, and one's start and end are nothing to the other's containers."""
-    await peer.put("shared", CODE)
-    await peer.call("kafka", "shared", {"number": 1})
-    before = served.containers()
-    with serving(place, tmp_path) as other:
-        assert set(before) <= set(served.containers())
-        async with client(other) as sender:
-            mine, theirs = await asyncio.gather(
-                peer.call("kafka", "shared", {"number": 2}), sender.call("kafka", "shared", {"number": 3})
-            )
-            assert (mine.result, theirs.result) == ({"number": 2}, {"number": 3})
-            for one, ended in ((served, mine), (other, theirs)):
-                assert ended.acknowledgement["invoker"]["instance"] == one.instance
+async def test_two_on_one_daemon_and_one_kafka(place: Place, tmp_path: Path) -> None:
+    """Each takes what is its own, and one's start and end are nothing to the other's containers, though both count
+    them from 1 and so want the same names."""
+    with serving(place, tmp_path / "one") as one, serving(place, tmp_path / "other") as other:
+        async with client(one) as mine, client(other) as theirs:
+            await mine.put("shared", CODE)
+            calls = [each.call("kafka", "shared", {"number": each.served.instance}) for each in (mine, theirs)]
+            for served, ended in zip((one, other), await asyncio.gather(*calls), strict=True):
+                assert ended.result == {"number": served.instance}
+                assert ended.acknowledgement["invoker"]["instance"] == served.instance
                 assert ended.record is not None
-                line = await one.completed(ended.record["activationId"])
-                assert line["cid"] in one.containers()
-        assert not set(other.containers()) & set(served.containers())
-    assert set(before) <= set(served.containers())
-    assert (await peer.call("http", "shared", {"number": 4})).result == {"number": 4}
+                assert (await served.completed(ended.record["activationId"]))["cid"] in served.containers()
+            assert not set(other.containers()) & set(one.containers())
+            before = one.containers()
+            assert before
+            other.stop()
+            assert await other.ended() == 0, other.told()
+            assert (other.containers(), one.containers()) == ([], before)
+            assert (await mine.call("http", "shared", {"number": 4})).result == {"number": 4}

@@ -46,7 +46,8 @@ async def over_http(served: Served, name: str, content: Any) -> Any:
 async def test_kafka_away_at_the_start_and_restarted_under_load(
     place: Place, own_kafka: Broker, tmp_path: Path
 ) -> None:
-    """HTTP is unaffected; what lies in the topic is read when the broker is back, and acknowledged."""
+    """HTTP is unaffected; what lies in the topic is read when the broker is back, and acknowledged. A stop while it is
+    away gives up acknowledgements, and nothing else."""
     here = place._replace(kafka=own_kafka)
     await in_thread(own_kafka.stop)
     with serving(here, tmp_path) as served:
@@ -74,6 +75,14 @@ async def test_kafka_away_at_the_start_and_restarted_under_load(
                 await peer.record(activation)
             metrics = await peer.metrics()
             assert metrics['invoker_kafka_trouble_total{what="topic"}'] > 0, metrics
+            last = uuid.uuid4().hex
+            await peer.send("kafka", peer.message("kept", {"s": 2, "n": 4}, activation=last, blocking=False))
+            await peer.until_state("guest/kept", "busy")
+            await in_thread(own_kafka.stop)
+            served.stop()
+            assert await served.ended() == 0, served.told()
+            assert served.containers() == []
+            assert (await peer.record(last))["response"]["result"] == {"n": 4}
 
 
 @pytest.mark.contract("8", "14", "18")
