@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MODULES = sorted((ROOT / "invoker").rglob("*.py"))
+MODULES = sorted(path for package in ("invoker", "sim") for path in (ROOT / package).rglob("*.py"))
 LEGENDED = [path for path in MODULES if path.parent.name != "examples"]  # those are functions, as users write them
 
 FUNCTION_LINES_MAX = 60
