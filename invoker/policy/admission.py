@@ -165,7 +165,7 @@ class Charged:
 
     def released(self, container: Container, function: Function, emptied: bool) -> None:
         pool = self._pool
-        if emptied and not pool.waiting and function.containers == 1 and not pool.draining:
+        if emptied and not (pool.waiting or function.starting or pool.holding or pool.draining):
             pool.set_idle(container)  # nobody can want it: the way of nearly all
             return
         by: Input = "dispatch" if emptied else "join"

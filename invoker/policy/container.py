@@ -28,6 +28,8 @@ class PolicyError(Exception):
 class State(Enum):
     """Where a container is in its life."""
 
+    __hash__ = object.__hash__  # each step looks states up, and Enum's own hash is slow; nothing depends on its order
+
     STARTING = "starting"  # asked for, not there yet
     PREWARM = "prewarm"  # there, knows no code
     BUSY = "busy"  # at least one activation in it
