@@ -111,22 +111,27 @@ class SimPyDriver:
         """The container took the function's code, or did not."""
         if self._chance.init_fails(request):
             request.began_ns = self.now_ns
-            self._ended(request, action, good=False)
+            self._ended(request, action, 0, good=False)
             return
         self.feed(ev.ContainerInitialized(action.container, self.now_ns - request.dispatched_ns))
         self._run(request, action)
 
     def _run(self, request: Request, action: act.Dispatch) -> None:
         request.began_ns = self.now_ns
-        self._share("cpu", request.run_ns, partial(self._ran, request, action))
+        if "cpu" in self._shared:
+            self._share("cpu", request.run_ns, partial(self._ran, request, action, 0))
+        else:
+            self._ran(request, action, request.run_ns)
 
-    def _ran(self, request: Request, action: act.Dispatch) -> None:
-        self._ended(request, action, good=self._chance.flawless or not self._chance.run_fails(request))
+    def _ran(self, request: Request, action: act.Dispatch, in_ns: int) -> None:
+        """The run ends in so many ns, which is certain by now."""
+        chance = self._chance
+        self._ended(request, action, in_ns, chance.flawless or not chance.run_fails(request))
 
-    def _ended(self, request: Request, action: act.Dispatch, good: bool) -> None:
-        """The answer is there; the container is busy until its log is collected."""
-        self._recorder.ran(request, self.now_ns, good)
-        self._after(self._chance.logs_ns(request), partial(self.release, action, good))
+    def _ended(self, request: Request, action: act.Dispatch, in_ns: int, good: bool) -> None:
+        """The answer is there in so many ns; the container is busy until its log is collected."""
+        self._recorder.ran(request, self.now_ns + in_ns, good)
+        self._after(in_ns + self._chance.logs_ns(request), partial(self.release, action, good))
 
     def release(self, action: act.Dispatch, reusable: bool) -> None:
         """The activation is out of its container."""

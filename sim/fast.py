@@ -41,6 +41,7 @@ class FastDriver:
         self._chance = chance
         self._recorder = recorder
         self._ledger = ledger
+        self._note = ledger.note
         self._heap: list[tuple[int, int, _What]] = []
         self._scheduled = 0
         self._requests: dict[ActivationId, Request] = {}
@@ -73,7 +74,8 @@ class FastDriver:
             self.feed(ev.StockChanged(self._node.stock))
         arrivals = requests(workload, self._chance, self._recorder)
         coming = next(arrivals, None)
-        turn = self._turn(coming)
+        self._scheduled += 1
+        turn = (coming.arrived_ns if coming is not None else 0, self._scheduled)
         while self._alive or coming is not None:
             if coming is not None and (not heap or turn < heap[0]):
                 self.now_ns = coming.arrived_ns
@@ -83,7 +85,9 @@ class FastDriver:
                 key, stem, concurrency = asks[coming.function]
                 self.feed(ev.InvocationArrived(activation, key, stem, concurrency))
                 coming = next(arrivals, None)
-                turn = self._turn(coming)
+                if coming is not None:
+                    self._scheduled = number = self._scheduled + 1
+                    turn = (coming.arrived_ns, number)
                 continue
             if not heap:
                 raise SimulationError(f"{self._alive} invocations wait for what will never happen: {self.pool!r}")
@@ -105,14 +109,12 @@ class FastDriver:
 
     def feed(self, event: ev.AnyEvent) -> None:
         """One event in; the actions that follow are begun."""
-        actions = step(self.pool, self.now_ns, event)
-        self._ledger.note(self.now_ns, event, actions)
+        now_ns = self.now_ns
+        actions = step(self.pool, now_ns, event)
+        self._note(now_ns, event, actions)
+        carry_out = self._carry_out
         for action in actions:
-            self._carry_out[type(action)](action)
-
-    def _turn(self, coming: Request | None) -> tuple[int, int]:
-        self._scheduled += 1
-        return (coming.arrived_ns if coming is not None else 0, self._scheduled)
+            carry_out[type(action)](action)
 
     def _after(self, delay_ns: int, what: _What) -> int:
         self._scheduled = number = self._scheduled + 1
@@ -163,23 +165,28 @@ class FastDriver:
     def _initialized(self, request: Request, action: act.Dispatch) -> None:
         if self._chance.init_fails(request):
             request.began_ns = self.now_ns
-            self._ended(request, action, good=False)
+            self._ended(request, action, 0, good=False)
             return
         self.feed(ev.ContainerInitialized(action.container, self.now_ns - request.dispatched_ns))
         self._run(request, action)
 
     def _run(self, request: Request, action: act.Dispatch) -> None:
         request.began_ns = self.now_ns
-        self._share("cpu", request.run_ns, partial(self._ran, request, action))
+        if "cpu" in self._shared:
+            self._share("cpu", request.run_ns, partial(self._ran, request, action, 0))
+        else:
+            self._ran(request, action, request.run_ns)
 
-    def _ran(self, request: Request, action: act.Dispatch) -> None:
-        self._ended(request, action, good=self._chance.flawless or not self._chance.run_fails(request))
+    def _ran(self, request: Request, action: act.Dispatch, in_ns: int) -> None:
+        """The run ends in so many ns, which is certain by now."""
+        chance = self._chance
+        self._ended(request, action, in_ns, chance.flawless or not chance.run_fails(request))
 
-    def _ended(self, request: Request, action: act.Dispatch, good: bool) -> None:
-        """The answer is there; the container is busy until its log is collected."""
-        self._recorder.ran(request, self.now_ns, good)
+    def _ended(self, request: Request, action: act.Dispatch, in_ns: int, good: bool) -> None:
+        """The answer is there in so many ns; the container is busy until its log is collected."""
+        self._recorder.ran(request, self.now_ns + in_ns, good)
         event = ev.RunFinished(action.container, action.activation, good)
-        self._after(self._chance.logs_ns(request), event)
+        self._after(in_ns + self._chance.logs_ns(request), event)
 
     def _refuse(self, action: act.Refuse) -> None:
         self._alive -= 1
