@@ -91,7 +91,8 @@ class Chance:
     """Draws what happens on a node, in streams of one seed.
 
     What belongs to an invocation is drawn by its number: the same under any policy. What belongs to a container alone
-    (stock, a pause, a thaw, a removal) is drawn by counting: the n-th of its kind.
+    (stock, a pause, a thaw, a removal) is drawn by counting: the n-th of its kind. `flawless`: no /init and no run
+    fails; `constant_logs_ns`: what the collection of a log always takes, -1 where that varies.
     """
 
     def __init__(self, node: Node, functions: tuple[SimFunction, ...], seed: int) -> None:
@@ -106,8 +107,7 @@ class Chance:
         self._streams = {name: Stream(seed, name) for name in (*Failures.__struct_fields__, "stock", "logs")}
         self._chances = {name: Stream(seed, f"{name} fails") for name in Failures.__struct_fields__}
         self._counts: dict[str, int] = dict.fromkeys(("stock", "pause", "thaw", "remove"), 0)
-        constant = isinstance(node.logs, Constant)
-        self._logs_ns = node.logs.mean_ns if constant else None
+        self.constant_logs_ns = node.logs.ns if isinstance(node.logs, Constant) else -1
         self.flawless = not (self._fails.init or self._fails.run)
         self.asks = [
             (warm_key(function.name), PrewarmKey(function.kind, function.memory_mb), function.concurrency)
@@ -128,8 +128,8 @@ class Chance:
 
     def logs_ns(self, request: Request) -> int:
         """How long the invocation's log is collected."""
-        if self._logs_ns is not None:
-            return int(self._logs_ns)
+        if self.constant_logs_ns >= 0:
+            return self.constant_logs_ns
         return self._node.logs.draw(self._streams["logs"].at(request.index))
 
     def start(self, action: act.Start, request: Request | None) -> tuple[int, ev.AnyEvent]:
