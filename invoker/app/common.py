@@ -18,7 +18,6 @@ from invoker.io.http.server import Exchange, Request
 from invoker.io.metrics import Metrics
 from invoker.policy import PolicySet, policyset
 from invoker.policy import events as ev
-from invoker.policy.keepalive import GreedyDual, LruTtl
 from invoker.policy.pausing import AdaptiveGrace, FixedGrace, NeverPause
 from invoker.policy.prewarm import FixedStock, ReactiveStock
 from invoker.policy.types import MILLISECOND_NS, PrewarmKey
@@ -60,7 +59,6 @@ def policies(settings: PolicySettings, capacity_mb: int) -> PolicySet:
     """The policy set that the settings name. POLICY=reference is the reference's own, whatever else is set."""
     if settings.policy == "reference":
         return msgspec.structs.replace(policyset.reference(capacity_mb), queue_limit=settings.queue_limit)
-    lru = settings.keep_alive == "lru-ttl"
     pausings = {
         "fixed": FixedGrace(settings.pause_grace_ns),
         "adaptive": AdaptiveGrace(),
@@ -68,7 +66,7 @@ def policies(settings: PolicySettings, capacity_mb: int) -> PolicySet:
     }
     return msgspec.structs.replace(
         policyset.default(capacity_mb),
-        keep_alive=LruTtl(settings.idle_time_ns) if lru else GreedyDual(settings.idle_time_ns),
+        keep_alive=settings.keep_alive_policy,
         pausing=pausings[settings.pausing],
         prewarm=FixedStock() if settings.prewarm == "fixed" else ReactiveStock(),
         queue_limit=settings.queue_limit,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias, get_args
 
-from pydantic import BeforeValidator, Field, model_validator
+import msgspec
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from invoker.config.values import (
     AddressRange,
@@ -20,8 +21,46 @@ from invoker.config.values import (
     comma_list,
     level,
     lower,
+    parse_duration_ns,
     setting,
 )
+from invoker.policy import policyset
+from invoker.policy.policyset import AnyKeepAlive
+
+KeepAliveName: TypeAlias = Literal[
+    "lru-ttl",
+    "fixed-ttl",
+    "openwhisk-lru",
+    "greedy-dual",
+    "frequency",
+    "size",
+    "landlord",
+    "hybrid-histogram",
+    "rainbowcake",
+    "cidre",
+]
+"""All but the oracle, which would have to know the future."""
+
+KEEP_ALIVE_NAMES: tuple[str, ...] = get_args(KeepAliveName)
+
+
+def json_object(value: str) -> str:
+    """A JSON object as text, or nothing. Whether the policy has such parameters is told with the policy's name."""
+    try:
+        msgspec.json.decode(value or "{}", type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise ValueError(f"is no JSON object: {error}") from None
+    return value
+
+
+def _parameter(name: str, value: object) -> object:
+    """The value; a span of time that is written with its unit in ns."""
+    if not (name.endswith("_ns") and isinstance(value, str)):
+        return value
+    try:
+        return parse_duration_ns(value)
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from None
 
 
 class LogSettings(Settings):
@@ -43,10 +82,21 @@ class PolicySettings(Settings):
         "POLICY",
         "default charges memory from start until removed; reference decides as the original system does",
     )
-    keep_alive: Literal["lru-ttl", "greedy-dual"] = setting(
-        "lru-ttl", "KEEP_ALIVE", "Which idle container goes first: lru-ttl or greedy-dual"
+    keep_alive: KeepAliveName = setting(
+        "lru-ttl",
+        "KEEP_ALIVE",
+        "Which idle container goes first, and what is kept for how long (docs/policies.md): "
+        + ", ".join(KEEP_ALIVE_NAMES),
     )
-    idle_time_ns: DurationNs = setting("15m", "IDLE_TIME", "Idle containers are removed after this time")
+    keep_alive_parameters: Annotated[str, AfterValidator(json_object)] = setting(
+        "",
+        "KEEP_ALIVE_PARAMETERS",
+        "Parameters of that policy as a JSON object; spans (names in _ns) may have a unit. Empty: its defaults",
+        '{"ttl_ns": "10m"}',
+    )
+    idle_time_ns: DurationNs = setting(
+        "15m", "IDLE_TIME", "Idle containers are removed after this time, where the policy has a `ttl_ns`"
+    )
     pausing: Literal["fixed", "adaptive", "never"] = setting(
         "fixed", "PAUSING", "When idle containers are frozen: fixed (after PAUSE_GRACE), adaptive or never"
     )
@@ -69,6 +119,22 @@ class PolicySettings(Settings):
     decision_log_files: Count = setting(
         "100", "DECISION_LOG_FILES", "Files of the decision log that are kept; the oldest go, and their run with them"
     )
+
+    @model_validator(mode="after")
+    def _keep_alive_is_one(self) -> Self:
+        try:
+            _ = self.keep_alive_policy
+        except ValueError as error:
+            raise ValueError(f"KEEP_ALIVE_PARAMETERS: {error}") from None
+        return self
+
+    @property
+    def keep_alive_policy(self) -> AnyKeepAlive:
+        """KEEP_ALIVE with its parameters; its `ttl_ns`, if it has one and it is not given, is IDLE_TIME."""
+        given: dict[str, Any] = msgspec.json.decode(self.keep_alive_parameters or "{}")
+        if "ttl_ns" in policyset.KEEP_ALIVES[self.keep_alive].__struct_fields__:
+            given.setdefault("ttl_ns", self.idle_time_ns)
+        return policyset.keep_alive(self.keep_alive, {name: _parameter(name, value) for name, value in given.items()})
 
 
 class EngineSettings(Settings):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -78,6 +79,30 @@ class PolicySet(msgspec.Struct, frozen=True):
         """With so many waiting or fewer, held intake is resumed; below `intake_limit` in any case."""
         low = self.intake_limit // 2 if self.intake_low is None else self.intake_low
         return max(0, min(low, self.intake_limit - 1))
+
+
+KEEP_ALIVES: dict[str, type[AnyKeepAlive]] = {str(spec.__struct_config__.tag): spec for spec in get_args(AnyKeepAlive)}
+"""The keep-alive policies by name."""
+
+
+def keep_alive(name: str, parameters: Mapping[str, Any]) -> AnyKeepAlive:
+    """The keep-alive policy of that name; parameters that are not given keep their defaults.
+
+    Raises ValueError, whose text says what is wrong and what there is.
+    """
+    spec = KEEP_ALIVES.get(name)
+    if spec is None:
+        raise ValueError(f"there is no keep-alive policy {name!r}; there are {', '.join(KEEP_ALIVES)}")
+    known = [field.name for field in msgspec.structs.fields(spec)]
+    for parameter in parameters:
+        if parameter not in known:
+            raise ValueError(f"{name} has no parameter {parameter!r}; it has {', '.join(known)}")
+    try:
+        return msgspec.convert({**parameters, "type": name}, spec)
+    except msgspec.ValidationError as error:
+        words, _, place = str(error).partition(" - at `$.")
+        told = f"{place.rstrip('`')} of {name}" if place else name
+        raise ValueError(f"{told}: {words[0].lower()}{words[1:]}") from None
 
 
 def default(capacity_mb: int) -> PolicySet:

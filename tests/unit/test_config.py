@@ -17,6 +17,10 @@ from invoker import config
 from invoker.config import AddressRange, DevSettings, ServeSettings
 from invoker.config.values import format_duration, parse_duration_ns
 from invoker.errors import SettingsError
+from invoker.policy import policyset
+from invoker.policy.keepalive import Cidre, FixedTtl, GreedyDual, HybridHistogram, LruTtl, OpenWhiskLru
+from invoker.policy.policyset import AnyKeepAlive
+from invoker.policy.types import SECOND_NS
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 CANARY = "correct-horse-battery-staple"
@@ -174,7 +178,14 @@ def test_all_mistakes_are_told_at_once() -> None:
         ("METRICS_PORT", "x", "is no integer"),
         ("IDLE_TIME", "15", "is no span of time"),
         ("IDLE_TIME", "-1s", "is no span of time"),
-        ("KEEP_ALIVE", "lru", "'lru-ttl' or 'greedy-dual'"),
+        ("KEEP_ALIVE", "lru", "'lru-ttl', 'fixed-ttl'"),
+        ("KEEP_ALIVE", "oracle", "'rainbowcake' or 'cidre'"),
+        ("KEEP_ALIVE_PARAMETERS", "ttl=5", "is no JSON object: JSON is malformed"),
+        ("KEEP_ALIVE_PARAMETERS", "[1]", "is no JSON object: Expected `object`, got `array`"),
+        ("KEEP_ALIVE_PARAMETERS", '{"ttl": 1}', "lru-ttl has no parameter 'ttl'; it has ttl_ns, tick_ns"),
+        ("KEEP_ALIVE_PARAMETERS", '{"ttl_ns": "soon"}', "ttl_ns is no span of time"),
+        ("KEEP_ALIVE_PARAMETERS", '{"ttl_ns": -1}', "ttl_ns of lru-ttl: expected `int` >= 0"),
+        ("KEEP_ALIVE_PARAMETERS", '{"ttl_ns": true}', "ttl_ns of lru-ttl: expected `int`, got `bool`"),
         ("CREATES_AT_A_TIME", "0", "greater than or equal to 1"),
         ("MINIMUM_FUNCTION_MEMORY", "32 GB", "is larger than USER_MEMORY"),
     ],
@@ -185,6 +196,28 @@ def test_one_mistake_is_one_line_that_says_what_is_wrong(name: str, value: str, 
     assert words in line
     assert CANARY not in line
     assert KEY[:20] not in line
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "policy"),
+    [
+        ("lru-ttl", "", LruTtl(120 * SECOND_NS)),
+        ("lru-ttl", '{"ttl_ns": "1.5s", "tick_ns": 7}', LruTtl(1_500_000_000, 7)),
+        ("fixed-ttl", '{"ttl_ns": 0}', FixedTtl(0)),
+        ("greedy-dual", "{}", GreedyDual(120 * SECOND_NS)),
+        ("openwhisk-lru", '{"quirks": false}', OpenWhiskLru(quirks=False)),
+        ("hybrid-histogram", '{"bin_ns": "10s", "bins": 60}', HybridHistogram(10 * SECOND_NS, 60)),
+        ("cidre", '{"wait_percent": 50}', Cidre(120 * SECOND_NS, 50)),
+    ],
+)
+def test_a_keep_alive_policy_and_its_parameters(name: str, parameters: str, policy: AnyKeepAlive) -> None:
+    settings = config.load({**GOOD, "KEEP_ALIVE": name, "KEEP_ALIVE_PARAMETERS": parameters, "IDLE_TIME": "2m"})
+    assert settings.keep_alive_policy == policy
+
+
+def test_every_keep_alive_policy_but_the_oracle_can_be_set() -> None:
+    for name in set(policyset.KEEP_ALIVES) - {"oracle"}:
+        assert isinstance(config.load({**GOOD, "KEEP_ALIVE": name}).keep_alive_policy, policyset.KEEP_ALIVES[name])
 
 
 def test_a_likely_slip_is_pointed_out() -> None:
