@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterator
+from typing import Literal
 
 import msgspec
 
@@ -12,7 +13,6 @@ from invoker.policy.balancing.balancer import NOWHERE, Balancer, Indifferent
 from invoker.policy.balancing.cluster import Cluster, Overflow, Request
 
 _MASK = (1 << 64) - 1
-_UNIT = 1 << 16
 
 
 class BoundedLoad(msgspec.Struct, frozen=True, tag="bounded-load"):
@@ -33,15 +33,19 @@ class BoundedLoad(msgspec.Struct, frozen=True, tag="bounded-load"):
 class RandomLoadUpdate(msgspec.Struct, frozen=True, tag="ch-rlu"):
     """CH-RLU: consistent hashing with random load updates (Fuerst and Sharma, HPDC 2022).
 
-    Loads are old news when they come. So whoever sends an activation adds to the load it knows a number drawn around
-    the action's arrivals a second for each core, with a deviation of 0.1; a popular action is then sent on before the
-    news is bad. Only the `popular_percent` of actions that come most often are sent on, up to `chain` invokers along
-    the ring; the first whose load is within `bound_milli` (thousandths, for each core) takes it, else the home.
-    Who is popular is looked at again after `ranked_every` arrivals, and after as many as there are actions.
-    An invoker that never reports has the load that this controller gave it. The draw is the sum of four pieces of the
-    request's number, near enough to a normal one and made of integers.
+    Loads are old news when they come. So whoever sends an activation adds to the load it knows a drawn number, with a
+    deviation of 0.1; a popular action is then sent on before the news is bad. The number's mean is what one activation
+    takes, a core of those there are (`update` "activation"), or the action's arrivals a second for each core ("rate",
+    after its published controller: what comes more often than cores and bound allow then always goes home).
+
+    Only the `popular_percent` of actions that come most often are sent on, up to `chain` invokers along the ring; the
+    first whose load is within `bound_milli` (thousandths, for each core) takes it, else the home. Who is popular is
+    looked at again after `ranked_every` arrivals, and after as many as there are actions. An invoker that never reports
+    has the load that this controller gave it. The draw is the sum of four pieces of the request's number, near enough
+    to a normal one and made of integers.
     """
 
+    update: Literal["activation", "rate"] = "activation"
     bound_milli: int = 1_200
     popular_percent: int = 20
     chain: int = 4
@@ -163,10 +167,11 @@ class _RandomLoadUpdate(Indifferent):
         self._added[index] = (now, noise_milli + (added_milli if reports == now else 0))
 
     def _noise_milli(self, chance: int, habit: _Habit, cores: int) -> int:
-        """Around the arrivals a second for each core. Four even pieces of 16 bits have a deviation of 37,837."""
+        """What is added for one more. Four even pieces of 16 bits have a deviation of 37,837."""
         pieces = sum(chance >> shift & 0xFFFF for shift in (0, 16, 32, 48))
-        mean_milli = 1_000_000_000_000 // (habit.gap_ns * cores)
-        return max(0, mean_milli + 100 * (pieces - 2 * (_UNIT - 1)) // 37_837)
+        by_rate = self._spec.update == "rate"
+        mean_milli = 1_000_000_000_000 // (habit.gap_ns * cores) if by_rate else 1000 // cores
+        return mean_milli + 100 * (pieces - 2 * 0xFFFF) // 37_837
 
     def _arrived(self, now_ns: int, name: str) -> _Habit:
         habit = self._habits.get(name)
