@@ -89,6 +89,20 @@ async def test_what_nothing_can_run_without_ends_the_start(place: Place, tmp_pat
         assert served.containers() == []
 
 
+@pytest.mark.contract("17")
+async def test_a_cluster_that_is_not_known_ends_the_start(place: Place, tmp_path: Path) -> None:
+    """Before any rule is written: the firewall is made from it."""
+    cluster = {"KUBERNETES": "on", "KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "1"}
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    (credentials / "token").write_text("a-token-of-the-test")
+    (credentials / "ca.crt").write_bytes(place.authority.file.read_bytes())
+    cluster |= {"KUBERNETES_CREDENTIALS_DIR": str(credentials), "KUBERNETES_OPEN_TIMEOUT": "300ms"}
+    with started(place, tmp_path, FIREWALL="helper", FIREWALL_IMAGE=NOWHERE, **cluster) as served:
+        assert await asyncio.to_thread(served.process.wait, LIMIT_S) == UNAVAILABLE, served.told()
+        assert "invoker: the cluster was not known within 0.3 s" in served.told()
+
+
 @pytest.mark.contract("8", "14")
 async def test_without_couchdb_it_serves_what_it_can(place: Place, tmp_path: Path) -> None:
     """Its caller is told; the record waits in the spool."""
