@@ -11,7 +11,9 @@ from invoker.policy.container import Container
 from invoker.policy.function import Function, Stem
 
 SpanNs: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 Percent: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=100)]
+Permille: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=999)]
 Amount: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 
 

@@ -6,7 +6,7 @@ import msgspec
 
 from invoker.policy.container import Container
 from invoker.policy.function import Function, Stem
-from invoker.policy.keepalive.base import Amount, KeepAlive, Percent, SpanNs
+from invoker.policy.keepalive.base import Amount, KeepAlive, Percent, Whole
 from invoker.policy.keepalive.foresight import Memory, Window, Windows
 from invoker.policy.keepalive.recency import LeastRecentlyUsed
 from invoker.policy.types import MINUTE_NS
@@ -37,7 +37,7 @@ class HybridHistogram(msgspec.Struct, frozen=True, tag="hybrid-histogram"):
     head_percent: Percent = 5
     tail_percent: Percent = 99
     margin_percent: Percent = 10
-    cv_min_percent: SpanNs = 200
+    cv_min_percent: Whole = 200
     samples_min: Amount = 10
     beyond_percent: Percent = 50
     forecast_margin_percent: Percent = 15

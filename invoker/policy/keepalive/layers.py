@@ -8,7 +8,7 @@ import msgspec
 
 from invoker.policy.container import Container
 from invoker.policy.function import Function, Stem
-from invoker.policy.keepalive.base import Amount, KeepAlive, SpanNs
+from invoker.policy.keepalive.base import Amount, KeepAlive, Permille, SpanNs
 from invoker.policy.keepalive.foresight import Memory, Window, Windows
 from invoker.policy.keepalive.recency import LeastRecentlyUsed
 from invoker.policy.types import MILLISECOND_NS, MINUTE_NS, SECOND_NS, PrewarmKey
@@ -33,12 +33,8 @@ class RainbowCake(msgspec.Struct, frozen=True, tag="rainbowcake"):
     hits: Amount = 6
     shortest_ns: SpanNs = MINUTE_NS
     default_ns: SpanNs = 10 * MINUTE_NS
-    startup_permille: SpanNs = 996
+    startup_permille: Permille = 996
     functions_max: Amount = 10_000
-
-    def __post_init__(self) -> None:
-        if self.startup_permille > 999:
-            raise ValueError("startup_permille is at most 999")
 
     def build(self) -> KeepAlive:
         """The policy object, with a state of its own."""

@@ -14,7 +14,7 @@ import msgspec
 
 from invoker.policy.container import Container
 from invoker.policy.function import Function
-from invoker.policy.keepalive.base import KeepAlive, SpanNs
+from invoker.policy.keepalive.base import KeepAlive, SpanNs, Whole
 from invoker.policy.keepalive.queue import SLACK
 from invoker.policy.types import SECOND_NS
 
@@ -71,7 +71,7 @@ class Cidre(msgspec.Struct, frozen=True, tag="cidre"):
     """
 
     ttl_ns: SpanNs = 0
-    wait_percent: SpanNs = 100
+    wait_percent: Whole = 100
     wait_max_ns: SpanNs = 10 * SECOND_NS
 
     def build(self) -> KeepAlive:
