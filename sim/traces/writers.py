@@ -39,7 +39,7 @@ def write_azure2021(workload: Workload, path: pathlib.Path) -> int:
             ends = map(_seconds, _listed(at_ns + run_ns))
             runs = map(_seconds, _listed(run_ns))
             table.writerows(
-                (*ids[which], end, run) for which, end, run in zip(function.tolist(), ends, runs, strict=True)
+                (*ids[which], end, run) for which, end, run in zip(_listed(function), ends, runs, strict=True)
             )
             rows += len(at_ns)
     return rows
