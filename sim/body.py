@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import blake2b
+from typing import cast
 
 import msgspec
 
 from invoker.policy import Pool
 from invoker.policy import actions as act
 from invoker.policy import events as ev
+from invoker.policy.types import ActivationId
 from sim.errors import SimulationError
 from sim.node import Chance, Request
 from sim.recorder import COLD, PREWARM, THAWED, WARM, Recorder
 from sim.workload import DRAWN, Workload
 
-_HASH_PIECE_BYTES = 64 * 1024
+_HASH_PIECE_STEPS = 128
+"""How many steps are encoded at once: part of what the hash is of."""
 _KIND_CODES = {"cold": COLD, "prewarm": PREWARM, "warm": WARM}
 
 
@@ -28,8 +31,8 @@ class Ledger:
     def __init__(self, pool: Pool, hashing: bool) -> None:
         self._pool = pool
         self._hash = blake2b(digest_size=16) if hashing else None
-        self._gathered = bytearray()
-        self._encode_into = msgspec.msgpack.Encoder().encode_into
+        self._gathered: list[tuple[int, ev.AnyEvent, list[act.AnyAction]]] = []
+        self._encode = msgspec.msgpack.Encoder().encode
         self._charged_mb = 0
         self._charged_at_ns = 0
         self.steps = 0
@@ -45,16 +48,16 @@ class Ledger:
             self._charge(now_ns)
         if self._hash is not None:
             gathered = self._gathered
-            self._encode_into((now_ns, event, actions), gathered, -1)
-            if len(gathered) > _HASH_PIECE_BYTES:
-                self._hash.update(gathered)
+            gathered.append((now_ns, event, actions))
+            if len(gathered) == _HASH_PIECE_STEPS:
+                self._hash.update(self._encode(gathered))
                 gathered.clear()
 
     def close(self, now_ns: int) -> None:
         """The simulation ended."""
         self._charge(now_ns)
         if self._hash is not None:
-            self._hash.update(self._gathered)
+            self._hash.update(self._encode(self._gathered))
             self._gathered.clear()
 
     @property
@@ -70,22 +73,25 @@ class Ledger:
 
 def requests(workload: Workload, chance: Chance, recorder: Recorder) -> Iterator[Request]:
     """The invocations of a workload with their drawn runs. Raises SimulationError where the workload goes back in time,
-    or names a function that it doesn't have."""
-    index = 0
-    before_ns = 0
+    names a function that it doesn't have, or has a duration below 0."""
+    begin = before_ns = 0
     functions = len(workload.functions)
     run_ns = chance.run_ns
     for block in workload.blocks():
-        recorder.expect(len(block.at_ns))
-        for at_ns, function, wished_ns in zip(block.at_ns, block.function, block.run_ns, strict=True):
-            if at_ns < before_ns or function >= functions:
+        size = len(block.at_ns)
+        recorder.expect(size)
+        indices = range(begin, begin + size)
+        names = cast("Iterator[ActivationId]", map(str, indices))
+        rows = zip(names, indices, block.function, block.at_ns, block.run_ns, strict=True)
+        for name, index, function, at_ns, wished_ns in rows:
+            if at_ns < before_ns or function >= functions or wished_ns < DRAWN:
                 raise SimulationError(
-                    f"invocation {index} of the workload is of function {function} at {at_ns} ns: "
+                    f"invocation {index} of the workload is of function {function} at {at_ns} ns for {wished_ns} ns: "
                     f"there are {functions} functions, and the invocation before it is at {before_ns} ns"
                 )
             before_ns = at_ns
-            yield Request(index, function, at_ns, run_ns(function) if wished_ns == DRAWN else wished_ns)
-            index += 1
+            yield Request(name, index, function, at_ns, run_ns(function) if wished_ns == DRAWN else wished_ns)
+        begin += size
 
 
 def dispatched(request: Request, now_ns: int, action: act.Dispatch) -> None:

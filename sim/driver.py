@@ -101,7 +101,7 @@ class SimPyDriver:
 
     def acquire(self, request: Request) -> None:
         """Ask for a container; Dispatch or Refuse answers."""
-        activation = ActivationId(str(request.index))
+        activation = request.activation
         self._requests[activation] = request
         self._alive += 1
         key, stem, concurrency = self._chance.asks[request.function]

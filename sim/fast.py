@@ -82,7 +82,7 @@ class FastDriver:
         while self._alive or coming is not None:
             if coming is not None and (not heap or turn < heap[0]):
                 self.now_ns = coming.arrived_ns
-                activation = ActivationId(str(coming.index))
+                activation = coming.activation
                 self._requests[activation] = coming
                 self._alive += 1
                 key, stem, concurrency = asks[coming.function]

@@ -13,7 +13,7 @@ import msgspec
 
 from invoker.policy import actions as act
 from invoker.policy import events as ev
-from invoker.policy.types import MILLISECOND_NS, ContainerId, PrewarmKey, WarmKey
+from invoker.policy.types import MILLISECOND_NS, ActivationId, ContainerId, PrewarmKey, WarmKey
 from sim.errors import SimulationError
 from sim.latency import Constant, Latency, Lognormal
 from sim.rng import Stream, sequence
@@ -68,8 +68,10 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Request(msgspec.Struct, eq=False, gc=False):
-    """An invocation on its way: its number in the workload, its function's index, its arrival and its drawn run."""
+    """An invocation on its way: its name in the heart, its number in the workload, its function's index, its arrival
+    and the duration of its run."""
 
+    activation: ActivationId
     index: int
     function: int
     arrived_ns: int

@@ -224,6 +224,7 @@ def _block(at_ns: list[int], function: list[int]) -> Block:
     [
         (_Wrong(ONE, _block([5, 4], [0, 0])), "invocation 1 .* is at 5 ns"),
         (_Wrong(ONE, _block([5], [1])), "there are 1 functions"),
+        (_Wrong(ONE, Block(array("q", [5]), array("I", [0]), array("q", [-2]))), "for -2 ns"),
         (_Wrong((*ONE, *ONE), _block([5], [0])), "the same name"),
     ],
 )
