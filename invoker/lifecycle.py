@@ -108,7 +108,8 @@ class Lifecycle:
             loop.add_signal_handler(number, self.stop)
         try:
             try:
-                await self._start()
+                if not await self._started():
+                    return EXIT_FAILED if await self._end(hurried=True) else EXIT_OK
                 serving()
                 await self._stop.wait()
             except BaseException:
@@ -128,6 +129,21 @@ class Lifecycle:
         else:
             log.warning("hurrying: what is under way is cut off")
             self._hurry.set()
+
+    async def _started(self) -> bool:
+        """Start; False where a signal came before all stood: a neighbour that is waited for keeps nobody from going."""
+        loop = asyncio.get_running_loop()
+        starting, stopping = loop.create_task(self._start()), loop.create_task(self._stop.wait())
+        try:
+            await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (starting, stopping):
+                task.cancel()
+            await asyncio.gather(starting, stopping, return_exceptions=True)
+        if starting.cancelled():
+            return False
+        starting.result()
+        return True
 
     async def _start(self) -> None:
         parts = self._parts

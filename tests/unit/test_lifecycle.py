@@ -282,3 +282,24 @@ async def test_a_fault_at_the_end_stops_no_other_part_and_is_told() -> None:
         stage.lifecycle.stop()
         assert await stage.ended() == EXIT_FAILED
         assert stage.story[-2:] == ["cache closes", "store closes"]
+
+
+@pytest.mark.contract("18")
+async def test_a_signal_before_all_stands_ends_what_had_begun() -> None:
+    stage = Stage()
+    waited = asyncio.Event()
+
+    async def never() -> None:
+        waited.set()
+        await asyncio.Event().wait()
+
+    stage.lifecycle._parts.opens.append(never)  # pyright: ignore[reportPrivateUsage]
+    life = asyncio.create_task(stage.lifecycle.run(lambda: stage.story.append("serving")))
+    async with asyncio.timeout(WAIT_S):
+        await waited.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await life == EXIT_OK
+    assert stage.story[0] == "store opens"
+    assert stage.story[-3:] == ["engine closes", "cache closes", "store closes"]
+    assert "serving" not in stage.story
+    assert "engine opens" not in stage.story
