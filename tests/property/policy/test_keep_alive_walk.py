@@ -19,9 +19,9 @@ STEPS = 3_000
 UNUSED = (State.IDLE, State.PAUSING, State.PAUSED)
 
 
-def _walk(world: World, draw: random.Random, steps: int) -> None:
+def walk(world: World, draw: random.Random, steps: int) -> None:
+    """Bursts with rests between them, so that functions come to rest and are asked for again."""
     while len(world.steps) < steps:
-        # Bursts with rests between them, so that functions come to rest and are asked for again.
         world.now_ns += draw.choice([0, 0, MILLISECOND_NS, 20 * MILLISECOND_NS, 300 * MILLISECOND_NS])
         if world.fire_due():
             continue
@@ -51,7 +51,7 @@ def test_a_walk_with_the_policy(keep_alive: AnyKeepAlive, accounting: str) -> No
     )
     world = World(policies)
     try:
-        _walk(world, random.Random(5), STEPS)
+        walk(world, random.Random(5), STEPS)
         world.settle()
     except Broken as broken:
         raise AssertionError(str(broken)) from broken
@@ -65,6 +65,6 @@ def test_a_walk_with_the_policy(keep_alive: AnyKeepAlive, accounting: str) -> No
 def test_a_walk_sees_stock_started_ahead(tag: str) -> None:
     policy = next(p for p in KEEP_ALIVES if msgspec.to_builtins(p)["type"] == tag)
     world = World(PolicySet("charged", 4096, keep_alive=policy))
-    _walk(world, random.Random(6), STEPS)
+    walk(world, random.Random(6), STEPS)
     kinds = [action.kind for _, _, actions in world.steps for action in actions if isinstance(action, act.Dispatch)]
     assert kinds.count("prewarm") > 10
