@@ -5,8 +5,8 @@ exponential; 1 an exponential; above 1 one of two exponentials, with balanced me
 drawn as if the process had run for ever. The day's swing bends time: a load that follows the hour is a steady one, read
 on another clock.
 
-Tables are rounded to 2**-20 and everything after is a single multiplication, addition or comparison, so that a seed
-gives the same arrivals on every machine, whatever its C library.
+Tables are rounded to 2**-20 and everything after is made of single additions, multiplications, divisions, square roots
+and roundings, which every machine does alike: a seed gives the same arrivals, whatever the C library.
 """
 
 from __future__ import annotations

@@ -93,11 +93,14 @@ def named(drawn: tuple[Drawn, ...]) -> tuple[TraceFunction, ...]:
 
 
 def _stratified(count: int, seed: int, name: str, quantile: Callable[[float], float]) -> list[float]:
-    """`count` values, one from each of as many equal shares of the distribution, in random order."""
+    """`count` values, one from each of as many equal shares of the distribution, in random order.
+
+    To 10 digits: C libraries differ in the last bit of a logarithm, and what follows should not.
+    """
     source = sequence(seed, f"generator/{name}")
     shares = [(at + source.random()) / count for at in range(count)]
     source.shuffle(shares)
-    return [quantile(min(max(share, 1e-12), 1 - 1e-12)) for share in shares]
+    return [float(f"{quantile(min(max(share, 1e-12), 1 - 1e-12)):.10g}") for share in shares]
 
 
 def _sizes(functions: int, seed: int) -> list[int]:
