@@ -67,8 +67,9 @@ def _known(pool: Pool, number: ContainerId) -> Container | None:
 
 
 def _standing(pool: Pool, number: ContainerId) -> Container:
-    container = _known(pool, number)
+    container = pool.containers.get(number)
     if container is None:
+        _known(pool, number)
         raise PolicyError(f"container {number} is gone: this can't happen to it")
     return container
 
@@ -143,9 +144,10 @@ def _initialized(pool: Pool, event: ev.ContainerInitialized) -> None:
 
 def _run_finished(pool: Pool, event: ev.RunFinished) -> None:
     container = _standing(pool, event.container)
-    if event.activation not in container.running:
-        raise PolicyError(f"activation {event.activation} does not run in container {container.id}")
-    left = len(container.running) > 1
+    activation, running = event.activation, container.running
+    if activation not in running:
+        raise PolicyError(f"activation {activation} does not run in container {container.id}")
+    left = len(running) > 1
     tainted = container.state is State.TAINTED
     function = container.function
     assert function is not None
@@ -153,18 +155,19 @@ def _run_finished(pool: Pool, event: ev.RunFinished) -> None:
         raise PolicyError(f"container {container.id} was never initialised: nothing good can have run in it")
     if event.reusable and not tainted:
         container.move("finished" if left else "emptied")
-        run_ns = pool.now_ns - container.running.pop(event.activation)
-        function.run_ns = (7 * function.run_ns + run_ns) // 8 if function.run_ns else run_ns
+        run_ns = pool.now_ns - running.pop(activation)
+        usual_ns = function.run_ns
+        function.run_ns = (7 * usual_ns + run_ns) // 8 if usual_ns else run_ns
         function.active -= 1
-        pool.settle(event.activation)
+        pool.settle(activation)
         if left:
             function.roomy[container.id] = container
         pool.admission.released(container, function, emptied=not left)
         return
     container.move(("finished" if tainted else "tainted") if left else "remove")
-    del container.running[event.activation]
+    del running[activation]
     function.active -= 1
-    pool.settle(event.activation)
+    pool.settle(activation)
     if left:
         function.roomy.pop(container.id, None)
         claims = list(container.claims)
