@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -153,3 +154,9 @@ def test_every_function_has_a_trigger_and_timers_are_regular() -> None:
 @pytest.mark.parametrize("functions", [1, 2, 3, 10, 101])
 def test_small_populations_have_the_size_asked_for(functions: int) -> None:
     assert len(AzureLike(functions=functions, seed=functions).drawn()) == functions
+
+
+def test_the_page_shows_the_table_as_it_is() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "traces.md").read_text("utf-8")
+    table = fidelity.table(fidelity.fits(AzureLike(functions=10_000).drawn()))
+    assert "\n".join(f"    {line}" for line in table.splitlines()) in page
