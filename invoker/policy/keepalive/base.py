@@ -15,6 +15,8 @@ Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 Percent: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=100)]
 Permille: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=999)]
 Amount: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+Length: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=10_080)]
+"""Of what is kept for each function: at most as many entries as a week has minutes."""
 
 
 class KeepAlive(ABC):

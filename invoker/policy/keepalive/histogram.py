@@ -6,7 +6,7 @@ import msgspec
 
 from invoker.policy.container import Container
 from invoker.policy.function import Function, Stem
-from invoker.policy.keepalive.base import Amount, KeepAlive, Percent, Whole
+from invoker.policy.keepalive.base import Amount, KeepAlive, Length, Percent, Whole
 from invoker.policy.keepalive.foresight import Memory, Window, Windows
 from invoker.policy.keepalive.recency import LeastRecentlyUsed
 from invoker.policy.types import MINUTE_NS
@@ -33,7 +33,7 @@ class HybridHistogram(msgspec.Struct, frozen=True, tag="hybrid-histogram"):
     """
 
     bin_ns: Amount = MINUTE_NS
-    bins: Amount = 240
+    bins: Length = 240
     head_percent: Percent = 5
     tail_percent: Percent = 99
     margin_percent: Percent = 10

@@ -8,7 +8,7 @@ import msgspec
 
 from invoker.policy.container import Container
 from invoker.policy.function import Function, Stem
-from invoker.policy.keepalive.base import Amount, KeepAlive, Permille, SpanNs
+from invoker.policy.keepalive.base import Amount, KeepAlive, Length, Permille, SpanNs
 from invoker.policy.keepalive.foresight import Memory, Window, Windows
 from invoker.policy.keepalive.recency import LeastRecentlyUsed
 from invoker.policy.types import MILLISECOND_NS, MINUTE_NS, SECOND_NS, PrewarmKey
@@ -30,7 +30,7 @@ class RainbowCake(msgspec.Struct, frozen=True, tag="rainbowcake"):
     """
 
     gap_percent: Amount = 161
-    hits: Amount = 6
+    hits: Length = 6
     shortest_ns: SpanNs = MINUTE_NS
     default_ns: SpanNs = 10 * MINUTE_NS
     startup_permille: Permille = 996

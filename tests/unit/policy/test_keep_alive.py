@@ -140,6 +140,7 @@ def test_a_policy_by_name() -> None:
         ("rainbowcake", {"layers": 3}, "rainbowcake has no parameter 'layers'; it has gap_percent, hits"),
         ("rainbowcake", {"startup_permille": 1000}, "startup_permille of rainbowcake: expected `int` <= 999"),
         ("hybrid-histogram", {"bins": 0}, "bins of hybrid-histogram: expected `int` >= 1"),
+        ("hybrid-histogram", {"bins": 10_081}, "bins of hybrid-histogram: expected `int` <= 10080"),
     ],
 )
 def test_a_wrong_name_or_parameter_is_told(name: str, parameters: dict[str, object], told: str) -> None:
