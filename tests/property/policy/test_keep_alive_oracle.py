@@ -8,54 +8,22 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from invoker.policy import PolicySet, Pool, step
-from invoker.policy import actions as act
-from invoker.policy import events as ev
+from invoker.policy import PolicySet
 from invoker.policy.keepalive import Cidre, FixedTtl, Frequency, GreedyDual, Landlord, LruTtl, Oracle, Size
 from invoker.policy.policyset import AnyKeepAlive
-from invoker.policy.types import SECOND_NS, ActivationId, PrewarmKey, WarmKey
+from invoker.policy.types import SECOND_NS
+from tests.support.instant import STEM, Instant, key
 
-STEM = PrewarmKey("k", 256)
 OTHERS: list[AnyKeepAlive] = [LruTtl(), LruTtl(0), FixedTtl(0), GreedyDual(), Frequency(), Size(), Landlord(), Cidre()]
 TRACES = st.lists(st.integers(0, 6), min_size=1, max_size=60)
 
 
-def key(function: int) -> WarmKey:
-    return WarmKey("ns", "path", f"f{function}", "1", "r", "")
-
-
 def cold_starts(trace: list[int], room: int, keep_alive: AnyKeepAlive) -> int:
-    """One arrival a second; whatever is asked of the world is done at once."""
-    pool = Pool(PolicySet("charged", room * STEM.memory_mb, keep_alive=keep_alive))
-    cold = 0
+    """One arrival a second."""
+    world = Instant(PolicySet("charged", room * STEM.memory_mb, keep_alive=keep_alive))
     for number, function in enumerate(trace):
-        now_ns = (1 + number) * SECOND_NS
-        pending: list[ev.AnyEvent] = [ev.InvocationArrived(ActivationId(f"a{number}"), key(function), STEM)]
-        while pending:
-            event = pending.pop(0)
-            for action in step(pool, now_ns, event):
-                cold += isinstance(action, act.Dispatch) and action.kind == "cold"
-                pending += _answers(action)
-            if not pending:
-                pending += [ev.TimerFired(timer) for timer, at_ns in pool.armed.items() if at_ns <= now_ns]
-    return cold
-
-
-def _answers(action: act.AnyAction) -> list[ev.AnyEvent]:
-    match action:
-        case act.Start(container=container):
-            return [ev.ContainerStarted(container)]
-        case act.Dispatch(activation=activation, container=container, kind=kind):
-            done = ev.RunFinished(container, activation, reusable=True)
-            return [done] if kind == "warm" else [ev.ContainerInitialized(container, 1_000_000), done]
-        case act.Pause(container=container):
-            return [ev.Paused(container)]
-        case act.Unpause(container=container):
-            return [ev.Unpaused(container)]
-        case act.Remove(container=container):
-            return [ev.Removed(container)]
-        case _:
-            return []
+        world.arrive((1 + number) * SECOND_NS, function)
+    return world.kinds["cold"]
 
 
 def least(trace: list[int], room: int) -> int:
