@@ -106,16 +106,18 @@ def _joined(
 
 
 def _day(path: pathlib.Path) -> int:
+    return int(_day_text(path))
+
+
+def _day_text(path: pathlib.Path) -> str:
     found = _DAY.search(path.name)
     if not found:
         raise TraceError(f"{path} tells no day: its name should end in .dNN.csv")
-    return int(found[1])
+    return found[1]
 
 
 def _beside(path: pathlib.Path, pattern: str) -> Iterator[pathlib.Path]:
-    found = _DAY.search(path.name)
-    assert found is not None
-    name = pattern.format(day=found[1])
+    name = pattern.format(day=_day_text(path))
     yield from (beside for ending in ("", ".gz") if (beside := path.parent / f"{name}{ending}").exists())
 
 
@@ -194,6 +196,9 @@ def _invocations(
 
 def _counts(cells: list[str], report: CleaningReport, place: str) -> Whole | None:
     """The minutes' counts that follow the row's four ids; None, and a note, where they are no such thing."""
+    if len(cells) < 5:
+        report.drop("not 1444 columns", place)
+        return None
     try:
         counts = np.fromstring(",".join(cells[4:]), np.int64, sep=",")
     except ValueError:

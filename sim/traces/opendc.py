@@ -1,7 +1,8 @@
 """◆ OpenDC's table for each function: a row for each interval, with the count, the mean run (ms) and the memory.
 
 `Timestamp [ms],Invocations,Avg Exec time per Invocation,Provisioned CPU,Provisioned Memory,...`; a file a function,
-named by it. Intervals are as long as the shortest step between two rows of the first file.
+named by it. Intervals are as long as the shortest step between two rows of the first file that has two, and an hour at
+most.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ COLUMNS = ("Timestamp [ms]", "Invocations", "Avg Exec", "Provisioned Memory")
 OWNER = "opendc"
 ONE_ROW_NS = 60 * 1_000_000_000
 """The interval of a trace whose files have one row each."""
+WIDTH_NS_MAX = 60 * ONE_ROW_NS
 
 
 def read(where: pathlib.Path | Sequence[pathlib.Path], choices: Choices | None = None) -> Trace:
@@ -43,7 +45,7 @@ def read(where: pathlib.Path | Sequence[pathlib.Path], choices: Choices | None =
                 most_mb = max(most_mb, batch_mb)
                 if not width_ns and len(columns) > 1:
                     steps = np.diff(np.unique(columns[:, 0]))
-                    width_ns = int(steps.min()) if len(steps) else 0
+                    width_ns = min(int(steps.min()), WIDTH_NS_MAX) if len(steps) else 0
                 columns = columns[columns[:, 1] > 0]
                 at_ns, count, run_ns = columns.T
                 spool.add(at_ns, np.full(len(columns), len(functions), np.int64), count, run_ns)

@@ -127,8 +127,14 @@ def text_rows(path: pathlib.Path) -> Iterator[tuple[int, str]]:
 
 
 def cells_of(line: str, most: int = -1) -> list[str]:
-    """The cells of a line; after the first `most` of them, the rest as one. A quoted line is always split whole."""
-    return next(csv.reader([line])) if '"' in line else line.split(",", most)
+    """The cells of a line; after the first `most` of them, the rest as one. A quoted line is always split whole; one
+    that is no CSV has none."""
+    if '"' not in line:
+        return line.split(",", most)
+    try:
+        return next(csv.reader([line]))
+    except csv.Error:
+        return []
 
 
 def wide(path: pathlib.Path) -> Iterator[tuple[int, list[str]]]:

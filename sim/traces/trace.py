@@ -108,6 +108,7 @@ class Trace:
         held = np.empty((0, 4), np.int64)
         for chunk in self._rows.chunks():
             held = np.concatenate((held, chunk))
+            held[:, 0] -= held[:, 0] % self._width_ns  # buckets that overlapped would break the order of time
             ends = np.flatnonzero(held[1:, 0] != held[:-1, 0]) + 1
             if not len(ends):
                 continue
