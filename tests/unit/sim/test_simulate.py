@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from array import array
 from collections.abc import Iterator
 from itertools import pairwise
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 
 import sim.fast
+import sim.workload
 from invoker.policy import PolicySet, Pool, policyset
 from invoker.policy.actions import AnyAction
 from invoker.policy.events import AnyEvent, StemCells
@@ -273,3 +275,15 @@ def test_poisson_arrivals_are_poisson_and_the_same_again() -> None:
     assert sum(sum(block.function) for block in first) == pytest.approx(5000, rel=0.05)
     with pytest.raises(SimulationError, match="positive rate for each function"):
         PoissonWorkload(ONE, (0.0,), 1, 1)
+
+
+def test_sums_take_no_more_memory_for_a_longer_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sim.workload, "BLOCK_ROWS", 500)
+    peaks: list[int] = []
+    for count in (2000, 6000):
+        workload = PoissonWorkload((SimFunction(name="f"),), (10.0,), count, 1)
+        tracemalloc.start()
+        simulate(workload, EXACT, POLICY, 1, streaming=True)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 10_000
