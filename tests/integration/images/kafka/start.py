@@ -1,4 +1,4 @@
-"""◆ Turns KAFKA_* variables into server.properties as the official image does, formats the storage once, runs the broker.
+"""◆ Turns KAFKA_* into server.properties as the official image does, formats the storage once, runs the broker.
 
 In a name `_` stands for a dot, `__` for an underscore, `___` for a hyphen.
 """
