@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from invoker.policy import PolicySet
+from invoker.policy.events import InvocationArrived
 from sim.latency import Constant
 from sim.traces import (
     Choices,
@@ -21,6 +25,7 @@ from sim.traces import (
 )
 from sim.traces.rows import LINE_CHARS_MAX
 from sim.workload import DRAWN
+from tests.support.pool_world import World
 
 SAMPLES = Path(__file__).parents[3] / "data" / "traces"
 MINUTE_NS = 60_000_000_000
@@ -232,3 +237,25 @@ def test_a_decision_log_gives_its_arrivals_and_runs(tmp_path: Path) -> None:
         assert [(one.kind, one.memory_mb, one.concurrency) for one in trace.functions] == [("python:3", 128, 1)] * 2
         assert trace.report.mended == {"refused: its run is drawn": 1, "no end in the log: its run is drawn": 1}
         assert trace.report.dropped == {"an incomplete last line": 1}
+
+
+def test_every_arrival_of_a_long_walk_is_read(tmp_path: Path) -> None:
+    world = World(PolicySet("charged", 1024))
+    source = random.Random(11)
+    for _ in range(400):
+        world.now_ns += source.randrange(3) * MS_NS
+        if source.random() < 0.4:
+            world.arrive(source.randrange(len(world.functions)))
+        elif world.pending:
+            world.answer(source.randrange(len(world.pending)), 0)
+    world.settle()
+    header = {"decisions": 1, "run": "8", "part": 1, "started_ns": 0, "policies": world.pool.policies}
+    lines = b"".join(msgspec.json.encode(line) + b"\n" for line in [header, *world.steps])
+    (tmp_path / "decisions-8-0001.jsonl").write_bytes(lines)
+    came = [(now_ns, event.activation) for now_ns, event, _ in world.steps if isinstance(event, InvocationArrived)]
+    with decisions.read(tmp_path / "decisions-8-0001.jsonl") as trace:
+        found = rows(trace)
+        assert [at for at, _, _ in found] == [now_ns - came[0][0] for now_ns, _ in came]
+        assert len(found) > 100
+        assert trace.report.mended.keys() <= {"refused: its run is drawn"}
+        assert sum(run >= 0 for _, _, run in found) == len(found) - sum(trace.report.mended.values())
