@@ -19,6 +19,7 @@ from invoker.io.decision_log import DecisionLog
 from invoker.policy import Pool, step
 from invoker.policy import actions as act
 from invoker.policy import events as ev
+from invoker.policy.queueing import EarliestDeadline
 from invoker.policy.types import ActivationId, ContainerId, PrewarmKey, WarmKey
 from invoker.ports import Clock, Container, ContainerEngine, ContainerSpec
 
@@ -35,13 +36,15 @@ class Refused(InvokerError):
 
 
 class Request(msgspec.Struct, eq=False):
-    """An activation's wish for a container. `names` is (namespace, action), for the container's name."""
+    """An activation's wish for a container. `names` is (namespace, action), for the container's name. `limit_ns` is
+    its action's time limit."""
 
     activation: ActivationId
     key: WarmKey
     stem: PrewarmKey
     concurrency: int
     names: tuple[str, str]
+    limit_ns: int = 0
     arrived_ns: int = 0
     start_asked_ns: int = 0
     evicted: tuple[Container, ...] = ()
@@ -96,6 +99,7 @@ class Driver:
         self._removed: list[Container] = []  # since an activation last arrived
         self._tasks: set[asyncio.Task[None]] = set()
         self._drained = asyncio.Event()
+        self._by_deadline = isinstance(pool.policies.queueing, EarliestDeadline)
         self._carry_out: dict[type[act.AnyAction], Callable[[Any], None]] = {
             act.Start: self._start,
             act.Dispatch: self._dispatch,
@@ -136,7 +140,8 @@ class Driver:
         self._requests[request.activation] = request
         request.arrived_ns = self.now_ns
         self._removed.clear()
-        self.feed(ev.InvocationArrived(request.activation, request.key, request.stem, request.concurrency))
+        budget_ns = request.limit_ns if self._by_deadline else 0
+        self.feed(ev.InvocationArrived(request.activation, request.key, request.stem, request.concurrency, budget_ns))
         if self._removed:
             request.evicted, self._removed = tuple(self._removed), []
         if request.answer is None:

@@ -301,4 +301,5 @@ def _request(message: ActivationMessage, document: ActionDocument, kind: str, me
     )
     stem = PrewarmKey(kind, max(document.memory_mb, memory_min_mb))
     names = (message.namespace, message.name)
-    return Request(ActivationId(message.activation_id), key, stem, document.concurrency, names)
+    activation = ActivationId(message.activation_id)
+    return Request(activation, key, stem, document.concurrency, names, document.timeout_ms * MS)

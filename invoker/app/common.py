@@ -20,6 +20,7 @@ from invoker.policy import PolicySet, policyset
 from invoker.policy import events as ev
 from invoker.policy.pausing import AdaptiveGrace, FixedGrace, NeverPause
 from invoker.policy.prewarm import FixedStock, ReactiveStock
+from invoker.policy.queueing import EarliestDeadline, FairShare, FirstCome, ShortestJob
 from invoker.policy.types import MILLISECOND_NS, PrewarmKey
 from invoker.ports import ActionStore, ContainerEngine, RecordSink
 from invoker.protocol.manifest import RuntimesManifest
@@ -56,13 +57,25 @@ def run(main: Coroutine[Any, Any, int]) -> int:
 
 
 def policies(settings: PolicySettings, capacity_mb: int) -> PolicySet:
-    """The policy set that the settings name. POLICY=reference is the reference's own, whatever else is set."""
+    """The policy set that the settings name. POLICY=reference decides as the reference does, whatever
+    else is set; only its limits can be."""
     if settings.policy == "reference":
-        return msgspec.structs.replace(policyset.reference(capacity_mb), queue_limit=settings.queue_limit)
+        return msgspec.structs.replace(
+            policyset.reference(capacity_mb),
+            queue_limit=settings.queue_limit,
+            intake_limit=settings.intake_limit,
+            intake_low=settings.intake_low,
+        )
     pausings = {
         "fixed": FixedGrace(settings.pause_grace_ns),
         "adaptive": AdaptiveGrace(),
         "never": NeverPause(),
+    }
+    queueings = {
+        "fcfs": FirstCome(),
+        "sjf": ShortestJob(),
+        "edf": EarliestDeadline(),
+        "fair": FairShare(settings.fair_by),
     }
     return msgspec.structs.replace(
         policyset.default(capacity_mb),
@@ -71,6 +84,9 @@ def policies(settings: PolicySettings, capacity_mb: int) -> PolicySet:
         prewarm=FixedStock() if settings.prewarm == "fixed" else ReactiveStock(),
         queue_limit=settings.queue_limit,
         intake_limit=settings.intake_limit,
+        intake_low=settings.intake_low,
+        queueing=queueings[settings.queueing],
+        wait_limit_ns=settings.wait_limit_ns,
         starts_max=settings.creates_at_a_time,
         brief_ns=settings.brief_wait_ns,
     )

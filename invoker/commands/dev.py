@@ -22,7 +22,7 @@ def dev(
     tls_key: Path | None = None,
     log_format: Literal["json", "console"] | None = None,
     policy: Annotated[Literal["default", "reference"] | None, Parameter(group=_POOL)] = None,
-    keep_alive: Annotated[Literal["lru-ttl", "greedy-dual"] | None, Parameter(group=_POOL)] = None,
+    keep_alive: Annotated[str | None, Parameter(group=_POOL)] = None,
     idle_time: Annotated[str | None, Parameter(group=_POOL)] = None,
     pausing: Annotated[Literal["fixed", "adaptive", "never"] | None, Parameter(group=_POOL)] = None,
     pause_grace: Annotated[str | None, Parameter(group=_POOL)] = None,
@@ -49,7 +49,7 @@ def dev(
     policy
         default charges memory from start until removed; reference decides as the original system does.
     keep_alive
-        Which idle container is evicted first.
+        Which idle container is evicted first, and what is kept for how long: a name of docs/policies.md.
     idle_time
         Idle containers are removed after it, such as 15m.
     pausing

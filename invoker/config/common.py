@@ -21,6 +21,7 @@ from invoker.config.values import (
     comma_list,
     level,
     lower,
+    none_if_empty,
     parse_duration_ns,
     setting,
 )
@@ -110,6 +111,21 @@ class PolicySettings(Settings):
     )
     queue_limit: Count = setting("10000", "QUEUE_LIMIT", "Invocations that may wait for a container; more are refused")
     intake_limit: Count = setting("16", "INTAKE_LIMIT", "Invocations that wait before reading from the queue is held")
+    intake_low: Annotated[Count | None, BeforeValidator(none_if_empty)] = setting(
+        "", "INTAKE_LOW", "Invocations that may still wait when reading goes on; empty: half of INTAKE_LIMIT", "8"
+    )
+    queueing: Literal["fcfs", "sjf", "edf", "fair"] = setting(
+        "fcfs",
+        "QUEUEING",
+        "Who of those who wait gets a container first: fcfs (who came first), sjf (the shortest expected stay), edf "
+        "(the earliest deadline: arrival and the action's time limit) or fair (who had the smallest share)",
+    )
+    fair_by: Literal["function", "namespace"] = setting(
+        "function", "FAIR_BY", "Between whom QUEUEING=fair is fair: function or namespace"
+    )
+    wait_limit_ns: DurationNs = setting(
+        "0s", "WAIT_LIMIT", "An invocation that has waited so long is refused (status 3); 0s: never"
+    )
     decision_log_dir: OptionalPath = setting(
         "", "DECISION_LOG_DIR", "Directory of the decision log; empty: none is written", "/var/log/invoker"
     )

@@ -8,8 +8,10 @@ from types import ModuleType
 import pytest
 
 from invoker import config
+from invoker.app.common import policies
 from invoker.app.neighbours import tenant_rules
 from invoker.errors import SettingsError
+from invoker.policy.queueing import EarliestDeadline, FairShare, FirstCome, ShortestJob
 from tests.unit.test_config import GOOD
 
 
@@ -52,3 +54,25 @@ def test_what_is_no_name_of_a_hook(named: str) -> None:
 def test_a_hook_without_a_firewall_is_a_mistake() -> None:
     with pytest.raises(SettingsError, match="FIREWALL_TENANTS"):
         config.load({**GOOD, "FIREWALL": "off", "FIREWALL_TENANTS": "our_rules:rules"})
+
+
+@pytest.mark.parametrize(
+    ("environment", "queueing"),
+    [
+        ({}, FirstCome()),
+        ({"QUEUEING": "sjf"}, ShortestJob()),
+        ({"QUEUEING": "edf"}, EarliestDeadline()),
+        ({"QUEUEING": "fair", "FAIR_BY": "namespace"}, FairShare("namespace")),
+    ],
+)
+def test_the_queues_discipline_is_a_setting(environment: dict[str, str], queueing: object) -> None:
+    settings = config.load({**GOOD, **environment, "INTAKE_LIMIT": "40", "INTAKE_LOW": "10", "WAIT_LIMIT": "30s"})
+    found = policies(settings, 1024)
+    assert found.queueing == queueing
+    assert (found.intake_limit, found.intake_low, found.wait_limit_ns) == (40, 10, 30 * 10**9)
+
+
+def test_the_reference_takes_limits_and_nothing_else() -> None:
+    settings = config.load({**GOOD, "POLICY": "reference", "QUEUEING": "sjf", "INTAKE_LIMIT": "40"})
+    found = policies(settings, 1024)
+    assert (found.accounting, found.queueing, found.intake_limit) == ("reference", FirstCome(), 40)
