@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.benchmarks import http_cpu, invoker_load, policy_step
+from tests.benchmarks import http_cpu, invoker_load, policy_step, simulator
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 
@@ -44,6 +44,8 @@ def main() -> int:
     verdict, good = invoker_load.verdicts(rounds)
     costs = policy_step.measure_all()
     of_steps, steps_good = policy_step.verdicts(costs)
+    simulated = simulator.measure()
+    of_simulator, simulator_good = simulator.verdicts(simulated)
     parts = [
         "# Benchmarks",
         "",
@@ -58,6 +60,7 @@ def main() -> int:
         "",
         *verdict,
         *of_steps,
+        *of_simulator,
         "",
         f"## An invocation, end to end ({options.rounds} rounds)",
         "",
@@ -69,13 +72,17 @@ def main() -> int:
         "",
         *policy_step.table(costs),
         "",
+        "## The simulator, the same heart on drawn latencies",
+        "",
+        *simulator.table(simulated),
+        "",
         "## The HTTP server, beside aiohttp.web",
         "",
         *http_cpu.table(),
     ]
     PAGE.write_text("\n".join(parts) + "\n")
     print("\n".join(parts))
-    return 0 if good and steps_good else 1
+    return 0 if good and steps_good and simulator_good else 1
 
 
 if __name__ == "__main__":
