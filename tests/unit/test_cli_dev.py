@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -110,7 +111,11 @@ def test_the_tour_is_as_told(tmp_path: Path) -> None:
 def test_a_tour_that_is_broken_off_leaves_nothing(tmp_path: Path, number: signal.Signals, code: int) -> None:
     command = [sys.executable, "-u", "-m", "invoker.cli", "tour"]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+    # What a shell starts in the background ignores SIGINT, and so does all that it starts, this run perhaps included.
+    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, preexec_fn=heeded
+    ) as process:
         assert process.stdout is not None
         while b"invoker dev serves at" not in process.stdout.readline():
             assert process.poll() is None
