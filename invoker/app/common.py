@@ -6,6 +6,7 @@ import asyncio
 import gc
 import importlib.util
 import logging
+import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,14 @@ def observer(metrics: Metrics) -> Callable[[str, float], None]:
             metrics.docker[command].observe(seconds)
 
     return observe
+
+
+def take_precedence(niceness: int) -> None:
+    """Set the priority of this thread, the loop's, for the scheduler; the threads that write files keep theirs."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, niceness)
+    except OSError as error:
+        log.info("the scheduler gives the loop no precedence (NICENESS=%d: %s)", niceness, error.strerror)
 
 
 def settle(metrics: Metrics) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 
-from invoker.app.common import ACTIONS_CACHED, MIB, Instead, observer, policies, pong, settle, stock
+from invoker.app.common import ACTIONS_CACHED, MIB, Instead, observer, policies, pong, settle, stock, take_precedence
 from invoker.app.neighbours import Neighbours, capacity_mb, delivery_settings, kafka_settings, tenant_rules
 from invoker.config import ServeSettings
 from invoker.driver import Driver
@@ -238,4 +238,5 @@ class Serve:
             self.listeners[0].server.port,
             "; ".join(f"{name}: {value}" for name, value in described.items() if value),
         )
+        take_precedence(settings.niceness)
         settle(self.metrics)

@@ -51,6 +51,13 @@ class ServeSettings(
         '{"runtimes": {"nodejs": [{"kind": "nodejs:14", "image": {"prefix": "p", "name": "n", "tag": "t"}}]}}',
     )
 
+    niceness: Annotated[int, Field(ge=-20, le=19)] = setting(
+        "-10",
+        "NICENESS",
+        "Priority of the invoker's loop for the scheduler, -20 (first) to 19: one thread serves all functions of the "
+        "node and has to come to its turn beside theirs. Below 0 needs CAP_SYS_NICE, and is told where it is lacking",
+    )
+
     @model_validator(mode="after")
     def _memory_fits(self) -> Self:
         """What only makes sense together."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from types import ModuleType
 
 import pytest
 
 from invoker import config
-from invoker.app.common import policies
+from invoker.app.common import policies, take_precedence
 from invoker.app.neighbours import tenant_rules
 from invoker.errors import SettingsError
 from invoker.policy.queueing import EarliestDeadline, FairShare, FirstCome, ShortestJob
@@ -76,3 +78,24 @@ def test_the_reference_takes_limits_and_nothing_else() -> None:
     settings = config.load({**GOOD, "POLICY": "reference", "QUEUEING": "sjf", "INTAKE_LIMIT": "40"})
     found = policies(settings, 1024)
     assert (found.accounting, found.queueing, found.intake_limit) == ("reference", FirstCome(), 40)
+
+
+def test_the_loop_takes_precedence_or_says_that_it_can_not(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[tuple[int, int, int]] = []
+
+    def taken(which: int, who: int, niceness: int) -> None:
+        asked.append((which, who, niceness))
+
+    monkeypatch.setattr("os.setpriority", taken)
+    take_precedence(-10)
+    assert asked == [(os.PRIO_PROCESS, 0, -10)]
+
+    def refused(*_: int) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("os.setpriority", refused)
+    with caplog.at_level("INFO"):
+        take_precedence(-10)
+    assert "NICENESS=-10: Permission denied" in caplog.text
