@@ -56,7 +56,7 @@ class WatchedFile:
 
 
 class Watched(Generic[T]):
-    """Some files and the value that is made of them.
+    """Some files and the value that is made of them; what uses such a value builds on this class.
 
     `parse` makes it from their contents, in a thread, and raises SettingsError where they can't be used; `install`
     takes it into use, on the loop. `on_reload(what, taken)` is told of each changed set of files: one count.
@@ -115,7 +115,7 @@ class Watched(Generic[T]):
         log.info("%s changed and is in use", self._what)
         return True
 
-    async def check(self) -> T:
+    async def tried(self) -> T:
         """What the files would give, taken nowhere into use. Raises PlatformFault."""
         try:
             return (await asyncio.to_thread(self._make))[0]

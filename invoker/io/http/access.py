@@ -71,7 +71,7 @@ class TokenSettings(msgspec.Struct, frozen=True, kw_only=True):
         return f"TokenSettings(file={self.file})"
 
 
-class Guard:
+class Guard(Watched[tuple[bytes, ...]]):
     """Lets a handler run for callers that show the bearer token; without one set, for callers on this machine alone.
 
     Where there is a token, it is asked of everyone. `on_refused(reason)`, `no_token`, `token` or `remote`, is told of
@@ -90,28 +90,14 @@ class Guard:
         self._fixed = (_digest(settings.token),) if settings.token is not None else ()
         self._digests = self._fixed
         files = () if settings.file is None else (WatchedFile(settings.file, "the token file", "ADMIN_TOKEN_FILE"),)
-        self._watched = Watched(
-            "token", files, parse_tokens, self._install, every_s=settings.look_every_s, on_reload=on_reload
-        )
+        super().__init__("token", files, parse_tokens, self._know, every_s=settings.look_every_s, on_reload=on_reload)
 
     def __repr__(self) -> str:
         return f"<Guard tokens={len(self._digests)}>"
 
-    async def open(self) -> None:
-        """Read the token file and watch it. Raises SettingsError where it can't be used."""
-        await self._watched.open()
-
-    async def close(self) -> None:
-        """Watch no more; twice is once."""
-        await self._watched.close()
-
-    async def look(self) -> bool:
-        """Look at the token file now; True where new tokens were taken into use."""
-        return await self._watched.look()
-
     async def check(self) -> str:
         """Who is let in. Raises PlatformFault where the token file can't be used."""
-        count = len(self._fixed) + len(await self._watched.check())
+        count = len(self._fixed) + len(await self.tried())
         return f"who shows one of {count} tokens" if count else "callers on this machine; ADMIN_TOKEN lets others in"
 
     def __call__(self, handler: Handler) -> Handler:
@@ -142,7 +128,7 @@ class Guard:
         matches = [hmac.compare_digest(shown, known) for known in self._digests]
         return scheme.lower() == "bearer" and any(matches)
 
-    def _install(self, tokens: tuple[bytes, ...]) -> None:
+    def _know(self, tokens: tuple[bytes, ...]) -> None:
         self._digests = (*self._fixed, *tokens)
 
 

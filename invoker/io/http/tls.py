@@ -44,7 +44,7 @@ class Loaded(msgspec.Struct, frozen=True):
     not_after_s: float
 
 
-class ServerTls:
+class ServerTls(Watched[Loaded]):
     """The certificate of a listener, which is given `current`; `open` before it starts.
 
     `on_reload("tls", taken)` is told of each change, `on_expiry(not_after_s)` of the end of each certificate's life.
@@ -57,14 +57,14 @@ class ServerTls:
         on_reload: Callable[[str, bool], None] = lambda _what, _taken: None,
         on_expiry: Callable[[float], None] = lambda _not_after_s: None,
     ) -> None:
-        self._files = files
+        self._pem = files
         self._current: ssl.SSLContext | None = None
         self._on_expiry = on_expiry
-        self._watched = Watched(
+        super().__init__(
             "tls",
             watched_files(files.certificate, files.key, files.client_ca),
-            self._parse,
-            self._install,
+            self._load,
+            self._serve,
             every_s=files.look_every_s,
             on_reload=on_reload,
         )
@@ -75,32 +75,20 @@ class ServerTls:
             raise RuntimeError("current: open first")
         return self._current
 
-    async def open(self) -> None:
-        """Load the files and watch them. Raises SettingsError where they can't be used."""
-        await self._watched.open()
-
-    async def close(self) -> None:
-        """Watch no more; twice is once."""
-        await self._watched.close()
-
-    async def look(self) -> bool:
-        """Look at the files now; True where a new certificate was taken into use."""
-        return await self._watched.look()
-
     async def check(self) -> str:
         """What would be served. Raises PlatformFault."""
-        loaded = await self._watched.check()
+        loaded = await self.tried()
         until = datetime.datetime.fromtimestamp(loaded.not_after_s, datetime.UTC)
-        clients = "" if self._files.client_ca is None else f", client certificates of {self._files.client_ca}"
+        clients = "" if self._pem.client_ca is None else f", client certificates of {self._pem.client_ca}"
         state = "EXPIRED at" if until < datetime.datetime.now(datetime.UTC) else "valid until"
         return f"certificate of {loaded.subject}, {state} {until:%Y-%m-%d %H:%M} UTC{clients}"
 
-    def _parse(self, _contents: tuple[bytes, ...]) -> Loaded:
-        files = self._files
+    def _load(self, _contents: tuple[bytes, ...]) -> Loaded:
+        files = self._pem
         context = server_context(files.certificate, files.key, files.client_ca)
         return Loaded(context, *_life(context, files.certificate))
 
-    def _install(self, loaded: Loaded) -> None:
+    def _serve(self, loaded: Loaded) -> None:
         self._current = loaded.context
         self._on_expiry(loaded.not_after_s)
 
