@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -137,10 +136,7 @@ class Runner:
         if story.lease is not None and not story.released:
             self._driver.release(story.lease, reusable=False)
         if not story.answered:
-            delivery = answer(self._short(story.message, is_system_error=True))
-            if delivery is not None:
-                with suppress(PlatformFault):
-                    await delivery
+            await self._answer_short(story, answer, {}, is_system_error=True)
 
     async def skip(self, message: ActivationMessage, via: Via, answer: Answer, why: Skipped) -> None:
         """Acknowledge a message that is not to run (contract, sections 5 and 19): the short form, no system error, no
@@ -148,16 +144,12 @@ class Runner:
         story = Story(message, via, {}, lambda: None)
         facts = identity(story)
         facts[why] = True
-        delivery = answer(self._short(message, is_system_error=False))
-        if delivery is not None:
-            await self._delivered(story, delivery, facts)
+        await self._answer_short(story, answer, facts)
         self._logs.invocation_completed(facts)
 
     async def acknowledge_again(self, message: ActivationMessage, answer: Answer) -> None:
         """Acknowledge a second copy of an activation that ended: the short form, nothing else. Never raises."""
-        delivery = answer(self._short(message, is_system_error=False))
-        if delivery is not None:
-            await self._delivered(Story(message, "kafka", {}, lambda: None), delivery, {})
+        await self._answer_short(Story(message, "kafka", {}, lambda: None), answer, {})
 
     async def _live(self, story: Story) -> Outcome:
         """From the message to the log; the outcome is that of the first thing that failed."""
@@ -233,19 +225,22 @@ class Runner:
     # --- what becomes of it -------------------------------------------------------------------------------------
 
     def _completion(self, message: ActivationMessage, outcome: Outcome, record: bytes) -> bytes:
-        return acknowledge(
-            message,
-            record if message.blocking else short_response(message),
-            is_system_error=outcome.status is Status.SYSTEM_ERROR,
-            invoker_id=self._settings.instance,
-            user_memory=self._settings.user_memory_bytes,
-        )
+        response = record if message.blocking else short_response(message)
+        return self._acknowledgement(message, response, is_system_error=outcome.status is Status.SYSTEM_ERROR)
 
-    def _short(self, message: ActivationMessage, *, is_system_error: bool) -> bytes:
+    def _acknowledgement(self, message: ActivationMessage, response: bytes, *, is_system_error: bool) -> bytes:
         settings = self._settings
-        return acknowledge(
-            message, short_response(message), is_system_error, settings.instance, settings.user_memory_bytes
-        )
+        return acknowledge(message, response, is_system_error, settings.instance, settings.user_memory_bytes)
+
+    async def _answer_short(
+        self, story: Story, answer: Answer, facts: dict[str, Any], *, is_system_error: bool = False
+    ) -> None:
+        """Acknowledge by the id alone, and see it delivered."""
+        message = story.message
+        short = self._acknowledgement(message, short_response(message), is_system_error=is_system_error)
+        delivery = answer(short)
+        if delivery is not None:
+            await self._delivered(story, delivery, facts)
 
     async def _delivered(self, story: Story, delivery: Awaitable[None], facts: dict[str, Any]) -> bool:
         """Wait until the acknowledgement is delivered; False where it is too large to ever be."""
@@ -268,9 +263,7 @@ class Runner:
         message = story.message
         if message.blocking and message.store_activations and not self._settings.store_blocking:
             await self._store(story, record, facts)
-        delivery = answer(self._short(message, is_system_error=outcome.status is Status.SYSTEM_ERROR))
-        if delivery is not None:
-            await self._delivered(story, delivery, facts)
+        await self._answer_short(story, answer, facts, is_system_error=outcome.status is Status.SYSTEM_ERROR)
 
     async def _store(self, story: Story, record: bytes, facts: dict[str, object]) -> None:
         began_ns = self._clock.monotonic_ns()
