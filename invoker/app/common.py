@@ -14,6 +14,8 @@ from typing import Any
 import msgspec
 
 from invoker.config import DevSettings, EngineSettings, NetworkSettings, PolicySettings, ServeSettings
+from invoker.io.action_cache import CachedActions
+from invoker.io.decision_log import DecisionLog
 from invoker.io.docker.settings import DockerSettings
 from invoker.io.http.server import Exchange, Request
 from invoker.io.metrics import Metrics
@@ -153,6 +155,18 @@ def take_precedence(niceness: int) -> None:
         os.setpriority(os.PRIO_PROCESS, 0, niceness)
     except OSError as error:
         log.info("the scheduler gives the loop no precedence (NICENESS=%d: %s)", niceness, error.strerror)
+
+
+def cached(actions: ActionStore, metrics: Metrics) -> CachedActions:
+    """The cache before a store of actions, its hits and misses counted."""
+    return CachedActions(actions, ACTIONS_CACHED, on_hit=metrics.cache_hit.inc, on_miss=metrics.cache_miss.inc)
+
+
+def decision_log(settings: PolicySettings, directory: Path, policy: PolicySet, now_ns: int) -> DecisionLog:
+    """The decision log in `directory`, with the limits that are set."""
+    return DecisionLog(
+        directory, policy, now_ns, file_bytes=settings.decision_log_bytes, files_max=settings.decision_log_files
+    )
 
 
 def settle(metrics: Metrics) -> None:

@@ -6,9 +6,10 @@ import logging
 import os
 
 from invoker.app.common import (
-    ACTIONS_CACHED,
     MIB,
     Instead,
+    cached,
+    decision_log,
     docker_settings,
     observer,
     policies,
@@ -20,7 +21,6 @@ from invoker.app.common import (
 from invoker.config import DevSettings
 from invoker.driver import Driver
 from invoker.intake import Intake
-from invoker.io.action_cache import CachedActions
 from invoker.io.clock import SystemClock
 from invoker.io.debug_api import DebugApi, snapshot
 from invoker.io.decision_log import DecisionLog
@@ -78,19 +78,12 @@ class Dev:
         policy = instead.policies or policies(settings, settings.user_memory_bytes // MIB)
         manifest = _manifest(settings)
         engine = self.engine = self._engine() if instead.engine is None else instead.engine(self._observe)
-        self.decision_log = DecisionLog(
-            settings.decision_log_dir or settings.data_dir / "decisions",
-            policy,
-            clock.time_ns(),
-            file_bytes=settings.decision_log_bytes,
-            files_max=settings.decision_log_files,
-        )
+        directory = settings.decision_log_dir or settings.data_dir / "decisions"
+        self.decision_log = decision_log(settings, directory, policy, clock.time_ns())
         pool = self.pool = Pool(policy)
         driver = self.driver = Driver(pool, engine, clock, manifest.image, self.decision_log)
         store = self.store = SqliteStore(settings.data_dir / dev_file.STORE_NAME)
-        actions = CachedActions(
-            instead.actions or store, ACTIONS_CACHED, on_hit=metrics.cache_hit.inc, on_miss=metrics.cache_miss.inc
-        )
+        actions = cached(instead.actions or store, metrics)
         runner = Runner(
             instead.runner or RunnerSettings(0, settings.user_memory_bytes, store_blocking=True),
             driver,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 
-from invoker.app.common import MIB, docker_settings, observer
+from invoker.app.common import docker_settings, observer
 from invoker.config import ServeSettings
 from invoker.errors import SettingsError
 from invoker.firewall.state import Guarded
@@ -41,7 +41,7 @@ class Neighbours:
         self.docker = docker_settings(settings, OWNER, settings.instance)
         self.engine = DockerEngine(self.docker, observe=observer(metrics))
         self.couch = Couch(database_settings(settings, settings.cluster_ca_file), spool_settings(settings), metrics)
-        kafka = kafka_settings(settings)
+        kafka = self.kafka = kafka_settings(settings)
         self.consumer = KafkaConsumer(kafka, metrics.kafka_trouble.labels("topic").inc)
         self.producer = KafkaProducer(kafka, metrics.kafka_trouble.labels("acknowledgements").inc)
         self.pings = HealthPings(self.producer, settings.instance, settings.user_memory_bytes)
@@ -152,11 +152,6 @@ def _firewall(settings: ServeSettings, metrics: Metrics) -> FirewallReconciler:
         count=lambda outcome: metrics.firewall_turns[outcome].inc(),
         observe=lambda operation, seconds: metrics.firewall_seconds[operation].observe(seconds),
     )
-
-
-def capacity_mb(settings: ServeSettings) -> int:
-    """The memory of USER_MEMORY, in MB."""
-    return settings.user_memory_bytes // MIB
 
 
 def tenant_rules(settings: ServeSettings) -> TenantRules | None:

@@ -5,12 +5,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 
-from invoker.app.common import ACTIONS_CACHED, MIB, Instead, observer, policies, pong, settle, stock, take_precedence
-from invoker.app.neighbours import Neighbours, capacity_mb, delivery_settings, kafka_settings, tenant_rules
+from invoker.app.common import (
+    MIB,
+    Instead,
+    cached,
+    decision_log,
+    observer,
+    policies,
+    pong,
+    settle,
+    stock,
+    take_precedence,
+)
+from invoker.app.neighbours import Neighbours, delivery_settings, tenant_rules
 from invoker.config import ServeSettings
 from invoker.driver import Driver
 from invoker.intake import Intake
-from invoker.io.action_cache import CachedActions
 from invoker.io.admin_api import AdminApi
 from invoker.io.clock import SystemClock
 from invoker.io.debug_api import DebugApi, snapshot
@@ -23,9 +33,9 @@ from invoker.io.logging import Logs
 from invoker.io.metrics import Metrics
 from invoker.kafka_intake import KafkaIntake
 from invoker.lifecycle import Lifecycle, Listener, Parts
-from invoker.policy import PolicySet, Pool
+from invoker.policy import Pool
 from invoker.ports import Clock, ContainerEngine, TenantGuard
-from invoker.protocol.manifest import RuntimesManifest, parse_manifest
+from invoker.protocol.manifest import parse_manifest
 from invoker.runner import Runner, RunnerSettings
 
 log = logging.getLogger(__name__)
@@ -58,13 +68,15 @@ class Serve:
         """Make the parts and join them; nothing is started yet but the decision log's thread."""
         settings, metrics, instead, near = self._settings, self.metrics, self._instead, self.neighbours
         clock = SystemClock()
-        policy = instead.policies or policies(settings, capacity_mb(settings))
+        policy = instead.policies or policies(settings, settings.user_memory_bytes // MIB)
         manifest = parse_manifest(settings.runtimes_manifest)
-        self.decision_log = self._decision_log(policy, clock.time_ns())
+        directory = settings.decision_log_dir
+        self.decision_log = None if directory is None else decision_log(settings, directory, policy, clock.time_ns())
         tenants, self.engine = self._engine()
         pool = self.pool = Pool(policy)
         self.driver = Driver(pool, self.engine, clock, manifest.image, self.decision_log, self._hold)
-        actions = self._actions(manifest)
+        known = ProbeActions(instead.actions or near.couch.actions, manifest.resolve, self._memory_min_mb)
+        actions = cached(known, metrics)
         runner = Runner(
             instead.runner
             or RunnerSettings(settings.instance, settings.user_memory_bytes, memory_min_mb=self._memory_min_mb),
@@ -102,20 +114,11 @@ class Serve:
     def _memory_min_mb(self) -> int:
         return max(1, self._settings.minimum_function_memory_bytes // MIB)
 
-    def _actions(self, manifest: RuntimesManifest) -> CachedActions:
-        known = self._instead.actions or self.neighbours.couch.actions
-        return CachedActions(
-            ProbeActions(known, manifest.resolve, self._memory_min_mb),
-            ACTIONS_CACHED,
-            on_hit=self.metrics.cache_hit.inc,
-            on_miss=self.metrics.cache_miss.inc,
-        )
-
     def _feed(self, runner: Runner, clock: Clock) -> KafkaIntake:
         settings, near, pool = self._settings, self.neighbours, self.pool
         return KafkaIntake(
             delivery_settings(settings),
-            kafka_settings(settings).topic,
+            near.kafka.topic,
             near.consumer,
             near.producer,
             runner,
@@ -125,18 +128,6 @@ class Serve:
             waiting=lambda: len(pool.waiting),
             running=lambda: len(pool.placed),
             blocked=lambda: near.couch.blocked,
-        )
-
-    def _decision_log(self, policy: PolicySet, now_ns: int) -> DecisionLog | None:
-        settings = self._settings
-        if settings.decision_log_dir is None:
-            return None
-        return DecisionLog(
-            settings.decision_log_dir,
-            policy,
-            now_ns,
-            file_bytes=settings.decision_log_bytes,
-            files_max=settings.decision_log_files,
         )
 
     def _engine(self) -> tuple[TenantGuard | None, ContainerEngine]:
