@@ -13,7 +13,7 @@ from typing import Literal
 
 STAT_BYTES_MAX = 4096
 SIGKILL_BIT = 1 << (signal.SIGKILL - 1)
-EXITING_FLAG = 0x4  # PF_EXITING
+EXITING_FLAGS = 0x404  # PF_EXITING, and PF_SIGNALED, which goes before it
 
 STATE, FLAGS, START_TIME, PENDING = 0, 6, 19, 28
 """Places behind the name in /proc/<pid>/stat; `man proc` counts from the id, 3 more."""
@@ -26,7 +26,7 @@ def fate(pid: int) -> Fate:
     fields = _stat(pid)
     if not fields or fields[STATE] in (b"Z", b"X"):
         return "over"
-    doomed = int(fields[FLAGS]) & EXITING_FLAG or int(fields[PENDING]) & SIGKILL_BIT
+    doomed = int(fields[FLAGS]) & EXITING_FLAGS or int(fields[PENDING]) & SIGKILL_BIT
     return "doomed" if doomed else "lives"
 
 

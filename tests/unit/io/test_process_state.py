@@ -54,7 +54,9 @@ async def test_who_is_killed_while_frozen_is_doomed_or_over(child: subprocess.Po
         await group.freeze()
         assert fate(child.pid) == "lives"
         os.kill(child.pid, signal.SIGKILL)
-        assert fate(child.pid) != "lives"  # at once, whatever the version of the control groups
+        # Version 1 keeps it frozen with its SIGKILL in sight; version 2 wakes it to die, and between its taking the
+        # signal and its saying so it looks alive.
+        assert within(lambda: fate(child.pid) != "lives")
         await group.thaw()
         assert within(lambda: fate(child.pid) == "over")
         child.wait(LIMIT_S)
