@@ -8,7 +8,7 @@ is there.
 There is one sender. It reads from the disk what it sends, so memory holds one batch whatever the backlog, and a record
 takes the same way on a good day as after an outage or a crash. It tries for ever, 5 s apart at most. A batch that
 CouchDB refuses as a whole is split until the bad record stands alone; that one is set aside, in the spool's
-`rejected.jsonl`.
+`rejected.jsonl`. So is one that makes CouchDB answer 500 each time while it writes others.
 """
 
 from __future__ import annotations
@@ -37,11 +37,14 @@ DIRECT_MAX = 64
 BODY_OVERHEAD_BYTES = 16  # of `{"docs":[` and `]}`; a frame's head in the spool outweighs the comma
 CLOSE_LIMIT_S = 10.0
 MOMENTARY_TRIES = 10  # for a record that the answer calls failed for a moment; then it is set aside
+STUMBLES_MAX = 10  # answers of 500 to one body before it is asked whose fault that is
 ANSWER_LIMIT_BYTES = 64 * 1024 * 1024
 
 WRITTEN = frozenset({201, 202})
 BAD_REQUEST, TOO_LARGE = 400, 413
 """What is wrong with one record makes CouchDB refuse the whole body: no JSON to it, or too large."""
+STUMBLED = 500
+"""CouchDB is ill, or a record makes it stumble each time. It is a record where CouchDB writes others meanwhile."""
 ALREADY_THERE = "conflict"
 MOMENTARY = frozenset({"internal_server_error", "timeout", "service_unavailable", "unknown_error"})
 """Errors of one record in an answer that are not the record's."""
@@ -59,6 +62,10 @@ class _Identity(msgspec.Struct):
 
 class _Stopping(Exception):
     """The sender gives up for this life: the rest stays in the spool."""
+
+
+class _Undecided(Exception):
+    """CouchDB answers 500, and nothing tells yet whether that is for a record's sake."""
 
 
 class CouchRecords:
@@ -226,7 +233,12 @@ class CouchRecords:
         room_bytes = self._settings.batch_bytes - BODY_OVERHEAD_BYTES
         batch = await self._thread.run(lambda: self._spool.read(room_bytes))
         if batch.records:
-            await self._deliver(batch.records)
+            try:
+                await self._deliver(batch.records)
+            except _Undecided:  # what came meanwhile may tell: all of it is sent next time
+                self._arrived.set()
+                await self._wait_again(LONGEST_WAIT_S)
+                return True
             self._arrived.set()  # there may be more
         await self._thread.run(lambda: self._spool.acknowledge(batch.end))
         self._show()
@@ -237,13 +249,18 @@ class CouchRecords:
         return bool(batch.records)
 
     async def _deliver(self, documents: list[bytes]) -> None:
-        """Until each is in CouchDB or set aside. Raises _Stopping."""
+        """Until each is in CouchDB or set aside. Raises _Stopping and _Undecided."""
         self._metrics.batch_size.observe(len(documents))
         parts = [documents]
         tries = 0
+        others_written = False
         while parts:
             part = parts.pop()
-            answer = await self._post(part)
+            answer = await self._post(part, 1 if others_written and len(part) > 1 else STUMBLES_MAX)
+            if answer.status == STUMBLED and not others_written:
+                others_written = await self._writes_one_of(part)
+                if not others_written:
+                    raise _Undecided
             if answer.status not in WRITTEN:
                 if len(part) > 1:  # one of them is bad: halve until it stands alone
                     middle = len(part) // 2
@@ -257,13 +274,16 @@ class CouchRecords:
                 parts.append(again)
                 await self._wait_again(LONGEST_WAIT_S)
 
-    async def _post(self, documents: list[bytes]) -> Answer:
-        """Send until an answer comes that settles it: written, or refused for what was sent. Raises _Stopping."""
+    async def _post(self, documents: list[bytes], stumbles_max: int) -> Answer:
+        """Send until an answer comes that settles it: written, or refused for what was sent; or so many of 500.
+        Raises _Stopping."""
         operation = self._metrics.save_bulk
         body = body_of(documents)
+        stumbles = 0
         for wait_s in waits_s():
             operation.start.inc()
             began_s = time.perf_counter()
+            answer: Answer | None = None
             try:
                 answer = await self._client.once("POST", self._path, body=body, limit_bytes=ANSWER_LIMIT_BYTES)
             except PlatformFault as trouble:
@@ -276,9 +296,26 @@ class CouchRecords:
             finally:
                 operation.finish.observe(time.perf_counter() - began_s)
             operation.error.inc()
+            if answer is not None and answer.status == STUMBLED:
+                stumbles += 1
+                if stumbles >= stumbles_max:
+                    return answer
             self._goes_without(kind, problem)
             await self._wait_again(wait_s)
         raise AssertionError  # the waits have no end
+
+    async def _writes_one_of(self, documents: list[bytes]) -> bool:
+        """Whether CouchDB writes the last or the first of several: then it is well, and another makes it stumble."""
+        for document in (documents[-1], documents[0]) if len(documents) > 1 else ():
+            try:
+                answer = await self._client.once(
+                    "POST", self._path, body=body_of([document]), limit_bytes=ANSWER_LIMIT_BYTES
+                )
+            except PlatformFault:
+                return False
+            if answer.status in WRITTEN and [each.error for each in _entries(answer) or []] == [None]:
+                return True  # a conflict proves nothing: it takes no writing
+        return False
 
     async def _settle(self, documents: list[bytes], answer: Answer, *, last_try: bool) -> list[bytes]:
         """Read what CouchDB says of each; those that failed for a moment are returned, to be sent again."""
