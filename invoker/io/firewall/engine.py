@@ -1,7 +1,8 @@
 """◆ An engine whose containers stand behind the firewall; wraps any `ContainerEngine` that gives them IPv4 addresses.
 
 Three promises (contract, section 17). No container is started before the firewall stands, also not by an engine that
-made its network just now (Docker then puts rules that let it out before everything else). A container that gets rules
+made its network just now (Docker then puts rules that let it out before everything else); nor after one has died by
+itself, for a daemon that is restarted does both. A container that gets rules
 of its own has them before it is handed out: whose it is, is known at its first dispatch, for a prewarmed one as for one
 that was started for somebody else. And it loses them before it is removed; where it can't, it stays, frozen, and so
 does its address, for the next tenant must not inherit them.
@@ -14,9 +15,10 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
-from invoker.errors import ContainerFault, PlatformFault
+from invoker.errors import ContainerFault, PlatformFault, StartFailed
 from invoker.firewall.rules import of_container
 from invoker.io.firewall.reconciler import FirewallReconciler
 from invoker.policy.outcome import Condition, Reply
@@ -38,6 +40,7 @@ class FirewalledEngine:
         self._inner = inner
         self._firewall = firewall
         self._tenants = tenants
+        self._deaths = self._reconciled_deaths = 0
 
     def __repr__(self) -> str:
         return f"<FirewalledEngine {self._inner!r} {self._firewall!r}>"
@@ -52,9 +55,19 @@ class FirewalledEngine:
             raise
 
     async def start(self, spec: ContainerSpec, died: Callable[[bool], None]) -> Container:
-        """As the port says."""
-        container = await self._inner.start(spec, died)
+        """As the port says; the firewall is first again, if a container's death has put that in doubt."""
+        if self._reconciled_deaths < (deaths := self._deaths):
+            try:
+                await self._firewall.reconciled()
+            except PlatformFault as error:
+                raise StartFailed(f"no container is started without the firewall: {error}") from error
+            self._reconciled_deaths = max(self._reconciled_deaths, deaths)
+        container = await self._inner.start(spec, partial(self._died, died))
         return container if self._tenants is None else FirewalledContainer(container, self._firewall)
+
+    def _died(self, died: Callable[[bool], None], oom: bool) -> None:
+        self._deaths += 1
+        died(oom)
 
     async def admit(self, container: Container, namespace: str) -> None:
         """As `TenantGuard` says."""

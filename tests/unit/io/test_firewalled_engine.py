@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from invoker.errors import ContainerFault, PlatformFault
+from invoker.errors import ContainerFault, PlatformFault, StartFailed
 from invoker.firewall.state import ContainerRule
 from invoker.io.containers.fake import FakeContainer, FakeEngine, Moment
 from invoker.io.firewall.engine import FirewalledContainer, FirewalledEngine
@@ -85,6 +85,26 @@ async def test_who_gets_no_rules_costs_no_look(node: Node, namespace: str) -> No
     await container.remove()
     assert len(node.outcomes) == turns
     assert "firewall_setup" not in container.start_timings
+
+
+@pytest.mark.contract("17")
+async def test_after_a_death_the_firewall_is_first_again_before_the_next_start(node: Node) -> None:
+    died: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    await node.engine.start(SPEC, died.set_result)
+    turns = len(node.outcomes)
+    (container,) = node.inner.containers.values()
+    container.end()
+    async with asyncio.timeout(20):
+        assert await died is False
+    assert len(node.outcomes) == turns, "nobody is started"
+    node.tables.broken = PlatformFault("the daemon is away")
+    with pytest.raises(StartFailed, match=r"no container is started without the firewall.*the daemon is away"):
+        await node.start()
+    node.tables.broken = None
+    await node.start()
+    turns = len(node.outcomes)
+    await node.start()
+    assert len(node.outcomes) == turns, "once is enough"
 
 
 @pytest.mark.contract("17")
