@@ -27,12 +27,14 @@ log = logging.getLogger(__name__)
 
 
 class Refused(InvokerError):
-    """The pool will not run the activation. `fault` tells whose doing it is."""
+    """The pool will not run the activation. `fault` tells whose doing it is, `lost` the container that it waited for
+    and that died or could not be thawed."""
 
-    def __init__(self, reason: act.RefuseReason, fault: ev.Fault) -> None:
+    def __init__(self, reason: act.RefuseReason, fault: ev.Fault, lost: Container | None) -> None:
         super().__init__(f"the pool refused the activation: {reason}")
         self.reason: act.RefuseReason = reason
         self.fault: ev.Fault = fault
+        self.lost = lost
 
 
 class Request(msgspec.Struct, eq=False):
@@ -55,8 +57,9 @@ class Request(msgspec.Struct, eq=False):
 class Lease(msgspec.Struct, eq=False):
     """A container for one activation. Give it back with `Driver.release`, whatever happened.
 
-    Spans in ns, 0 where there was none: `start_ns` of this cold start, `unpause_ns` of the thaw, `evict_ns` waited for
-    evictions. `evicted` are the containers that the activation's arrival drove out.
+    Spans in ns, 0 where there was none: `start_ns` of this cold start, `pause_rest_ns` waited for the end of a pause
+    that had begun, `unpause_ns` of the thaw, `evict_ns` waited for evictions. `evicted` are the containers that the
+    activation's arrival drove out.
     """
 
     activation: ActivationId
@@ -65,6 +68,7 @@ class Lease(msgspec.Struct, eq=False):
     kind: act.StartKind
     resumed: bool
     start_ns: int = 0
+    pause_rest_ns: int = 0
     unpause_ns: int = 0
     evict_ns: int = 0
     evicted: tuple[Container, ...] = ()
@@ -95,7 +99,9 @@ class Driver:
         self._requests: dict[ActivationId, Request] = {}
         self._containers: dict[ContainerId, Container] = {}
         self._thaw_ns: dict[ContainerId, int] = {}
+        self._paused_ns: dict[ContainerId, tuple[int, int]] = {}  # when the last pause began and ended
         self._timers: dict[ev.TimerName, asyncio.TimerHandle] = {}
+        self._losing: Container | None = None  # while the heart is told of its loss
         self._removed: list[Container] = []  # since an activation last arrived
         self._tasks: set[asyncio.Task[None]] = set()
         self._drained = asyncio.Event()
@@ -209,7 +215,12 @@ class Driver:
             self.feed(ev.ContainerStarted(number))
 
     def _died(self, number: ContainerId, oom: bool) -> None:
-        self.feed(ev.ContainerDied(number, oom))
+        self._lose(number, ev.ContainerDied(number, oom))
+
+    def _lose(self, number: ContainerId, event: ev.ContainerDied | ev.UnpauseFailed) -> None:
+        self._losing = self._containers.get(number)
+        self.feed(event)
+        self._losing = None
 
     def _dispatch(self, action: act.Dispatch) -> None:
         number = action.container
@@ -220,11 +231,15 @@ class Driver:
             lease.evict_ns = request.start_asked_ns - request.arrived_ns
         if action.resumed:
             lease.unpause_ns = self._thaw_ns.get(number, 0)
+            began_ns, ended_ns = self._paused_ns.get(number, (0, 0))
+            if began_ns < request.arrived_ns < ended_ns:
+                lease.pause_rest_ns = ended_ns - request.arrived_ns
         lease.evicted = request.evicted
         self._answer(request, lease)
 
     def _refuse(self, action: act.Refuse) -> None:
-        self._answer(self._requests.pop(action.activation), Refused(action.reason, action.fault))
+        lost = self._losing if action.reason == "container lost" else None
+        self._answer(self._requests.pop(action.activation), Refused(action.reason, action.fault, lost))
 
     def _answer(self, request: Request, answer: Lease | Refused) -> None:
         request.answer = answer
@@ -235,6 +250,7 @@ class Driver:
         self._begin(self._do_pause(action.container, self._containers[action.container]))
 
     async def _do_pause(self, number: ContainerId, container: Container) -> None:
+        began_ns = self.now_ns
         try:
             await container.pause()
         except ContainerFault as error:
@@ -244,6 +260,7 @@ class Driver:
             log.exception("container %d could not be paused", number)
             self.feed(ev.PauseFailed(number))
         else:
+            self._paused_ns[number] = (began_ns, self.now_ns)
             self.feed(ev.Paused(number))
 
     def _unpause(self, action: act.Unpause) -> None:
@@ -255,16 +272,17 @@ class Driver:
             await container.unpause()
         except ContainerFault as error:
             log.warning("container %d could not be thawed: %s", number, error)
-            self.feed(ev.UnpauseFailed(number, error.fault))
+            self._lose(number, ev.UnpauseFailed(number, error.fault))
         except Exception:
             log.exception("container %d could not be thawed", number)
-            self.feed(ev.UnpauseFailed(number, "platform"))
+            self._lose(number, ev.UnpauseFailed(number, "platform"))
         else:
             self._thaw_ns[number] = self.now_ns - began_ns
             self.feed(ev.Unpaused(number))
 
     def _remove(self, action: act.Remove) -> None:
         self._thaw_ns.pop(action.container, None)
+        self._paused_ns.pop(action.container, None)
         container = self._containers.pop(action.container)
         self._removed.append(container)
         self._begin(self._do_remove(action.container, container))

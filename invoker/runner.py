@@ -172,6 +172,7 @@ class Runner:
                 _request(message, document, kind, self._settings.memory_min_mb)
             )
         except Refused as refusal:
+            story.lost = refusal.lost
             return judge.not_provisioned(refusal.fault)
         self._metrics.container_start[lease.kind].inc()
         story.wait_ns = max(0, self._clock.time_ns() - message.transaction_start_ms * MS)

@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from invoker.driver import Lease
+from invoker.policy.actions import StartKind
 from invoker.policy.outcome import Condition, Outcome, Status
-from invoker.ports import Via
+from invoker.ports import Container, Via
 from invoker.protocol.document import ActionDocument
 from invoker.protocol.logs import CollectedLog
 from invoker.protocol.message import ActivationMessage
@@ -31,6 +32,7 @@ class Story(msgspec.Struct, eq=False):
     admitted: Callable[[], object]
     document: ActionDocument | None = None
     lease: Lease | None = None
+    lost: Container | None = None
     log: CollectedLog = NO_LOG
     wait_ns: int = -1
     init_ns: int = -1
@@ -65,6 +67,8 @@ def facts_of(story: Story, outcome: Outcome) -> dict[str, Any]:
     facts = identity(story)
     if story.lease is not None:
         facts.update(_of_lease(story.lease))
+    elif story.lost is not None:
+        facts.update(_of_container(story.lost, "warm"))
     for name, span_ns in (
         ("waitTime", story.wait_ns),
         ("initTime", story.init_ns),
@@ -103,12 +107,7 @@ def identity(story: Story) -> dict[str, Any]:
 def _of_lease(lease: Lease) -> dict[str, Any]:
     """The fields that tell of the container and how it was come by."""
     timings = lease.container.start_timings
-    facts: dict[str, Any] = {
-        "containerType": lease.kind,
-        "cid": lease.container.id,
-        "cip": lease.container.address,
-        "hasPerContainerFirewall": "firewall_setup" in timings,
-    }
+    facts = _of_container(lease.container, lease.kind)
     if lease.kind != "warm" and "firewall_setup" in timings:
         facts["firewallSetupTime"] = timings["firewall_setup"] * 1000
     if lease.start_ns:
@@ -116,6 +115,8 @@ def _of_lease(lease: Lease) -> dict[str, Any]:
         facts["pollTime"] = timings.get("poll", 0.0) * 1000
     if lease.resumed:
         facts["unpauseTime"] = lease.unpause_ns / MS
+    if lease.pause_rest_ns:
+        facts["pauseRestTime"] = lease.pause_rest_ns / MS
     if lease.evicted:
         facts["deleteNum"] = len(lease.evicted)
         facts["deleteTime"] = lease.evict_ns / MS
@@ -123,3 +124,12 @@ def _of_lease(lease: Lease) -> dict[str, Any]:
         if cleanup_s:
             facts["firewallCleanupTime"] = cleanup_s * 1000
     return facts
+
+
+def _of_container(container: Container, kind: StartKind) -> dict[str, Any]:
+    return {
+        "containerType": kind,
+        "cid": container.id,
+        "cip": container.address,
+        "hasPerContainerFirewall": "firewall_setup" in container.start_timings,
+    }

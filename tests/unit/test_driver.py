@@ -61,6 +61,31 @@ async def test_a_container_is_got_cold_then_warm_then_thawed() -> None:
         await until(lambda: not body.engine.containers and not body.pool.containers)
 
 
+async def test_the_rest_of_a_pause_is_told_apart() -> None:
+    pausing, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(moment: Moment, _: ContainerSpec) -> None:
+        if moment == "pause":
+            pausing.set()
+            await go_on.wait()
+
+    async with Body(policies=pausing_after(0), gate=slow) as body:
+        first = await body.acquire("a")
+        body.driver.initialized(first, 1)
+        body.driver.release(first, reusable=True)
+        await pausing.wait()
+        asked = asyncio.create_task(body.acquire("b"))
+        await until(lambda: len(body.pool.placed) + len(body.pool.waiting) == 1)
+        go_on.set()
+        within_the_pause = await asked
+        assert within_the_pause.pause_rest_ns > 0
+        body.driver.release(within_the_pause, reusable=True)
+        await until(lambda: states(body) == ["paused"])
+        behind_it = await body.acquire("c")
+        assert (behind_it.resumed, behind_it.pause_rest_ns) == (True, 0)
+        body.driver.release(behind_it, reusable=False)
+
+
 @pytest.mark.parametrize("error", [lambda: StartFailed("no"), lambda: RuntimeError("a defect")])
 async def test_a_start_that_fails_is_refused(error: Failure) -> None:
     async with Body(gate=failing("start", error)) as body:
@@ -111,9 +136,10 @@ async def test_a_container_found_dead_at_its_thaw_is_the_functions_fault(fault: 
     async with Body(gate=gate, policies=pausing_after(0)) as body:
         await used(body, "a")
         await until(lambda: states(body) == ["paused"])
+        (container,) = body.engine.containers.values()
         with pytest.raises(Refused, match="container lost") as refusal:
             await body.acquire("b")
-        assert refusal.value.fault == fault
+        assert (refusal.value.fault, refusal.value.lost) == (fault, container)
 
 
 async def test_a_removal_that_fails_keeps_the_memory_taken() -> None:

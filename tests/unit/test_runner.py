@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from invoker import runner
-from invoker.errors import PlatformFault, StartFailed
+from invoker.errors import ContainerFault, PlatformFault, StartFailed
 from invoker.io.containers.fake import FakeContainer, Moment, Path
 from invoker.policy import policyset
 from invoker.policy.outcome import Reply
@@ -81,6 +81,26 @@ async def test_a_thawed_one_tells_how_long_it_took() -> None:
         await body.invoke()
         assert body.lines.completed[1]["unpauseTime"] > 0
         assert body.lines.completed[1]["containerType"] == "warm"
+
+
+@pytest.mark.contract("14", "16")
+async def test_a_container_that_died_while_paused_is_named() -> None:
+    policies = msgspec.structs.replace(policyset.default(CAPACITY_MB), pausing=FixedGrace(0))
+
+    async def dead(moment: Moment, _: ContainerSpec) -> None:
+        if moment == "unpause":
+            raise ContainerFault("dead", "exited")
+
+    async with Body(policies=policies, gate=dead) as body:
+        body.store.actions["guest", "act"] = document()
+        await body.invoke()
+        await until(lambda: [each.state.value for each in body.pool.containers.values()] == ["paused"])
+        record = await body.invoke()
+        first, lost = body.lines.completed
+    assert record["response"]["statusCode"] == 2
+    told = ("containerType", "cid", "cip", "hasPerContainerFirewall")
+    assert [lost[name] for name in told] == ["warm", *(first[name] for name in told[1:])]
+    assert "runTime" not in lost
 
 
 @pytest.mark.contract("7")
