@@ -17,6 +17,7 @@ from sim.fast import FastDriver
 from sim.node import Chance, Failures, Node
 from sim.recorder import Aggregates, Columns
 from sim.result import Result
+from sim.timeline import SampledPool, Timeline
 from sim.workload import Block, ListWorkload, PoissonWorkload, SimFunction, Workload
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Result",
     "SimFunction",
     "SimulationError",
+    "Timeline",
     "Workload",
     "simulate",
 ]
@@ -45,14 +47,17 @@ def simulate(
     engine: Engine = "fast",
     streaming: bool = False,
     hashing: bool = True,
+    sample_every_ns: int | None = None,
 ) -> Result:
     """Simulate a node from the first invocation of the workload until the last is settled.
 
     `engine`: the driver; `simpy` needs the extra `sim`, is slower and decides the same. `streaming` keeps sums instead
     of a row for each invocation, in memory that doesn't grow. `hashing` False saves the decision hash and an eighth of
-    the time. Raises SimulationError where the workload is no workload, or an invocation would never end.
+    the time. `sample_every_ns` gives the result a `timeline` of so many ns a sample, and changes no decision. Raises
+    SimulationError where the workload is no workload, or an invocation would never end.
     """
-    pool = Pool(policy)
+    timeline = None if sample_every_ns is None else Timeline(sample_every_ns)
+    pool = Pool(policy) if timeline is None else SampledPool(policy, timeline)
     chance = Chance(node, workload.functions, seed)
     recorder = Aggregates() if streaming else Columns()
     ledger = Ledger(pool, hashing)
@@ -63,4 +68,6 @@ def simulate(
 
         driver = SimPyDriver(pool, node, chance, recorder, ledger)
     driver.run(workload)
-    return Result(policy, seed, driver.now_ns, ledger, recorder)
+    if isinstance(pool, SampledPool):
+        pool.close(driver.now_ns)
+    return Result(policy, seed, driver.now_ns, ledger, recorder, timeline)

@@ -11,16 +11,25 @@ from invoker.policy import PolicySet
 from invoker.policy.actions import RemoveReason
 from sim.body import Ledger
 from sim.recorder import COLD, FAILED, KINDS, OK, OUTCOMES, PREWARM, REFUSED, Aggregates, Columns
+from sim.timeline import Timeline
 
 
 class Result:
     """Counts, spans and costs of one simulation, of rows (`columns`) or of sums (`aggregates`), one of which is None.
 
     `ended_ns` is the instant at which the last invocation was settled; `memory_mb_ns` the memory charged until then;
-    `decision_hash` 32 hex digits, "" where none was wished.
+    `decision_hash` 32 hex digits, "" where none was wished; `timeline` the node's states over time, None likewise.
     """
 
-    def __init__(self, policy: PolicySet, seed: int, ended_ns: int, ledger: Ledger, kept: Columns | Aggregates) -> None:
+    def __init__(
+        self,
+        policy: PolicySet,
+        seed: int,
+        ended_ns: int,
+        ledger: Ledger,
+        kept: Columns | Aggregates,
+        timeline: Timeline | None = None,
+    ) -> None:
         self.policy = policy
         self.seed = seed
         self.ended_ns = ended_ns
@@ -30,6 +39,7 @@ class Result:
         self.removals: dict[RemoveReason, int] = ledger.removals
         self.memory_mb_ns = ledger.memory_mb_ns
         self.decision_hash = ledger.decision_hash
+        self.timeline = timeline
         self.columns = kept if isinstance(kept, Columns) else None
         self.aggregates = kept if isinstance(kept, Aggregates) else None
 
