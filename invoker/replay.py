@@ -7,28 +7,20 @@ Only the reading of files is I/O here.
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from invoker.errors import InvokerError
-from invoker.io.decision_log import FORMAT, Header
 from invoker.policy import PolicyError, Pool, step
 from invoker.policy.actions import AnyAction
+from invoker.policy.decision import FORMAT, Decision, Header
 from invoker.policy.events import AnyEvent, InvocationArrived
 
 
 class ReplayError(InvokerError):
     """The log can't be replayed; the text says where it ends to make sense."""
-
-
-class Decision(msgspec.Struct, frozen=True, array_like=True):
-    """One line of the log."""
-
-    now_ns: int
-    event: AnyEvent
-    actions: list[AnyAction]
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -40,6 +32,15 @@ class Difference(msgspec.Struct, frozen=True):
     event: AnyEvent
     recorded: list[AnyAction]
     decided: list[AnyAction] | str
+
+    def text(self) -> str:
+        """Both sides, a line for each action."""
+        decided = self.decided if isinstance(self.decided, str) else _lines(self.decided)
+        return (
+            f"{self.file}, line {self.line}, at {self.now_ns / 1e9:.6f} s: {self.event}\n"
+            f"recorded:\n{_lines(self.recorded)}\n"
+            f"decided now:\n{decided}"
+        )
 
 
 class ReplayReport(msgspec.Struct, frozen=True):
@@ -56,6 +57,17 @@ class ReplayReport(msgspec.Struct, frozen=True):
     def identical(self) -> bool:
         """Whether every decision came out the same."""
         return self.difference is None
+
+    def verdict(self) -> str:
+        """What was found, in a line."""
+        of = f"{self.steps:,} events, {self.invocations:,} invocations, {self.decisions:,} decisions"
+        where = "1 file" if self.files == 1 else f"{self.files} files"
+        cut = "; the last line was cut short, as a killed invoker leaves it" if self.cut_short else ""
+        return f"{'identical' if self.identical else 'different'}: {of} in {where}{cut}"
+
+
+def _lines(actions: Sequence[AnyAction]) -> str:
+    return "\n".join(f"  {action}" for action in actions) or "  nothing"
 
 
 def replay(paths: list[pathlib.Path]) -> ReplayReport:

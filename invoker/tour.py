@@ -21,7 +21,6 @@ from invoker import replay
 from invoker.client import Client
 from invoker.commands import present
 from invoker.commands.exit_codes import ExitCode
-from invoker.commands.replay import verdict
 from invoker.dev_process import DevProcess
 from invoker.errors import InvokerError, PlatformFault
 from invoker.narration import Narrator
@@ -216,7 +215,7 @@ class Tour:
         """The same events give the same decisions."""
         self._title("The log is fed to the pool again")
         report = replay.replay([next(self._log_files())])
-        self._say(verdict(report))
+        self._say(report.verdict())
         self.check("the replay is identical", report.identical)
 
     def leave(self, took_s: float) -> int:

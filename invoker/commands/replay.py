@@ -14,8 +14,7 @@ from invoker.commands.target import JsonFlag
 from invoker.errors import CallerFault
 
 if TYPE_CHECKING:
-    from invoker.policy.actions import AnyAction
-    from invoker.replay import Difference, ReplayReport
+    from invoker.replay import ReplayReport
 
 
 def replay(file: Path, /, *files: Path, tell: bool = False, json: JsonFlag = False) -> int:
@@ -59,9 +58,9 @@ def _runs(paths: Sequence[Path]) -> list[list[Path]]:
 
 
 def _show(path: Path, report: ReplayReport, *, named: bool) -> None:
-    present.say(f"{path}: {verdict(report)}" if named else verdict(report))
+    present.say(f"{path}: {report.verdict()}" if named else report.verdict())
     if report.difference is not None:
-        present.say(difference(report.difference))
+        present.say(report.difference.text())
 
 
 def _tell(path: Path) -> None:
@@ -73,25 +72,3 @@ def _tell(path: Path) -> None:
         clauses = narrator.tell(decision.now_ns, decision.event, decision.actions).clauses
         if clauses:
             present.say(f"{decision.now_ns / 1e9:9.3f} s  {'; '.join(clauses)}")
-
-
-def verdict(report: ReplayReport) -> str:
-    """What the replay found, in a line."""
-    of = f"{report.steps:,} events, {report.invocations:,} invocations, {report.decisions:,} decisions"
-    where = "1 file" if report.files == 1 else f"{report.files} files"
-    cut = "; the last line was cut short, as a killed invoker leaves it" if report.cut_short else ""
-    return f"{'identical' if report.identical else 'different'}: {of} in {where}{cut}"
-
-
-def difference(found: Difference) -> str:
-    """Both sides of the first difference."""
-    decided = found.decided if isinstance(found.decided, str) else _lines(found.decided)
-    return (
-        f"{found.file}, line {found.line}, at {found.now_ns / 1e9:.6f} s: {found.event}\n"
-        f"recorded:\n{_lines(found.recorded)}\n"
-        f"decided now:\n{decided}"
-    )
-
-
-def _lines(actions: Sequence[AnyAction]) -> str:
-    return "\n".join(f"  {action}" for action in actions) or "  nothing"

@@ -1,7 +1,7 @@
 """◆ The decision log: every event of the heart and the actions that followed, as lines of JSON.
 
-It is enough to feed the heart again: `invoker replay` does, and says whether every decision comes out the same. A line
-is `[now_ns, event, [action, ...]]`; the first line of a file names the run, the file's number in it, and the policies.
+It is enough to feed the heart again: `invoker replay` does, and says whether every decision comes out the same. What a
+line is, is told in `invoker.policy.decision`.
 
 Encoding happens on the loop (about a microsecond a step), writing in a thread of its own. Files are rotated by size;
 the oldest go when there are more than allowed, and then a replay can't begin there and says so.
@@ -22,27 +22,17 @@ import msgspec
 from invoker.errors import PlatformFault
 from invoker.policy import PolicySet
 from invoker.policy.actions import AnyAction
+from invoker.policy.decision import FORMAT, Header
 from invoker.policy.events import AnyEvent
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
 HAND_OVER_BYTES = 64 * 1024
 """How much is gathered on the loop before the thread gets it."""
 BACKLOG_MAX = 256
 """How many such pieces may wait for a slow disk before the log gives up (and says so)."""
 CLOSE_WAIT_S = 5.0
 """How long the end waits for the disk to take what is left."""
-
-
-class Header(msgspec.Struct, frozen=True):
-    """The first line of a file. `started_ns` is the Unix time at which the run's `now_ns` was 0."""
-
-    decisions: int
-    run: str
-    part: int
-    started_ns: int
-    policies: PolicySet
 
 
 class DecisionLog:
