@@ -8,10 +8,13 @@ PolicySet that the invoker runs with. The same four give the same result, to the
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
 from typing import Literal
 
 from invoker.policy import PolicySet, Pool
 from sim.body import Ledger
+from sim.decision_log import logged
 from sim.errors import SimulationError
 from sim.fast import FastDriver
 from sim.node import Chance, Failures, Node
@@ -48,26 +51,29 @@ def simulate(
     streaming: bool = False,
     hashing: bool = True,
     sample_every_ns: int | None = None,
+    decision_log: Path | None = None,
 ) -> Result:
     """Simulate a node from the first invocation of the workload until the last is settled.
 
     `engine`: the driver; `simpy` needs the extra `sim`, is slower and decides the same. `streaming` keeps sums instead
     of a row for each invocation, in memory that doesn't grow. `hashing` False saves the decision hash and an eighth of
-    the time. `sample_every_ns` gives the result a `timeline` of so many ns a sample, and changes no decision. Raises
-    SimulationError where the workload is no workload, or an invocation would never end.
+    the time. `sample_every_ns` gives the result a `timeline` of so many ns a sample, and changes no decision.
+    `decision_log` is a file to write all steps to, as the invoker does. Raises SimulationError where the workload is no
+    workload, or an invocation would never end, or that file can't be written.
     """
     timeline = None if sample_every_ns is None else Timeline(sample_every_ns)
     pool = Pool(policy) if timeline is None else SampledPool(policy, timeline)
     chance = Chance(node, workload.functions, seed)
     recorder = Aggregates() if streaming else Columns()
-    ledger = Ledger(pool, hashing)
-    if engine == "fast":
-        driver = FastDriver(pool, node, chance, recorder, ledger)
-    else:
-        from sim.driver import SimPyDriver  # an extra that most simulations don't need
+    plain = contextlib.nullcontext(Ledger(pool, hashing))
+    with plain if decision_log is None else logged(pool, hashing, decision_log, seed) as ledger:
+        if engine == "fast":
+            driver = FastDriver(pool, node, chance, recorder, ledger)
+        else:
+            from sim.driver import SimPyDriver  # an extra that most simulations don't need
 
-        driver = SimPyDriver(pool, node, chance, recorder, ledger)
-    driver.run(workload)
+            driver = SimPyDriver(pool, node, chance, recorder, ledger)
+        driver.run(workload)
     if isinstance(pool, SampledPool):
         pool.close(driver.now_ns)
     return Result(policy, seed, driver.now_ns, ledger, recorder, timeline)

@@ -1,29 +1,28 @@
 """◆ The invoker's own decision logs as a workload: who came when, and how long each run lasted on the real node.
 
-Instants count from the first arrival. A run is what lies between its dispatch and its end, less the container's
-initialisation, so that the simulated node can charge its own cold starts.
+Instants count from the first arrival. A run lasts from the instant at which its container has the code until the
+activation left it, so that the simulated node can charge its own cold starts.
 """
 
 from __future__ import annotations
 
 import itertools
 import pathlib
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
 
-from invoker.policy.actions import AnyAction, Dispatch, Refuse
-from invoker.policy.events import AnyEvent, ContainerInitialized, InvocationArrived, RunFinished
-from invoker.policy.types import ActivationId, ContainerId
+from invoker.policy.decision import FORMAT, Decision
+from sim.recorder import REFUSED
+from sim.traces.following import NOT_REACHED, Activation, Follower
 from sim.traces.report import CleaningReport
 from sim.traces.rows import TraceError, lines, opened
 from sim.traces.spool import Spool
-from sim.traces.trace import Choices, Trace, TraceFunction
+from sim.traces.trace import Choices, Trace
 from sim.workload import DRAWN
 
-FORMAT = 1
 UNFINISHED_MAX = 1 << 20
 """Arrivals held for an earlier one that has not ended; past this the earliest counts as unfinished."""
 _ADD_ROWS = 4096
@@ -37,95 +36,45 @@ class _Header(msgspec.Struct, frozen=True):
     part: int
 
 
-class _Line(msgspec.Struct, frozen=True, array_like=True):
-    now_ns: int
-    event: AnyEvent
-    actions: list[AnyAction]
-
-
-class _Arrival(msgspec.Struct, gc=False):
-    """An activation on its way: when it came, who it is, and what is known of its run."""
-
-    at_ns: int
-    function: int
-    container: int = 0
-    dispatched_ns: int = DRAWN
-    run_ns: int = DRAWN
-    settled: bool = False
-
-
-class _Reading:
-    """Follows a log; an arrival is written to the spool once its end and those of all before it are known."""
+class _Reading(Follower):
+    """An arrival is written to the spool once its end and those of all before it are known."""
 
     def __init__(self, spool: Spool, report: CleaningReport) -> None:
-        self.functions: dict[tuple[object, ...], TraceFunction] = {}
-        self._ids: dict[tuple[object, ...], int] = {}
-        self._names: dict[str, int] = {}
+        super().__init__()
         self._spool = spool
         self._report = report
-        self._waiting: OrderedDict[ActivationId, _Arrival] = OrderedDict()
-        self._init_ns: dict[ContainerId, int] = {}
+        self._held: deque[Activation] = deque()
         self._ready: list[tuple[int, int, int]] = []
         self._start_ns: int | None = None
 
-    def take(self, line: _Line) -> None:
-        """One step of the log."""
-        match line.event:
-            case InvocationArrived() as event:
-                self._arrived(line.now_ns, event)
-            case ContainerInitialized() as event:
-                self._init_ns[event.container] = event.init_ns
-            case RunFinished() as event:
-                self._finished(line.now_ns, event)
-            case _:
-                pass
-        for action in line.actions:
-            if isinstance(action, Dispatch) and (arrival := self._waiting.get(action.activation)):
-                arrival.dispatched_ns = line.now_ns
-                arrival.container = action.container if action.kind != "warm" else 0
-            elif isinstance(action, Refuse) and (arrival := self._waiting.get(action.activation)):
-                arrival.settled = True
-                self._report.mend("refused: its run is drawn", action.activation)
-        self._release(everything=False)
+    def arrived(self, one: Activation) -> None:
+        if self._start_ns is None:
+            self._start_ns = one.arrived_ns
+        self._held.append(one)
+        if len(self._held) > UNFINISHED_MAX:
+            self._release()
+
+    def settled(self, one: Activation) -> None:
+        while self._held and self._held[0].outcome:
+            self._release()
 
     def end(self) -> None:
         """The log has ended: what still runs has no known duration."""
-        self._release(everything=True)
+        while self._held:
+            self._release()
         self._flush()
 
-    def _arrived(self, now_ns: int, event: InvocationArrived) -> None:
-        if self._start_ns is None:
-            self._start_ns = now_ns
-        key = (event.key, event.stem, event.concurrency)
-        if key not in self._ids:
-            self._ids[key] = len(self._ids)
-            base = f"{event.key.namespace}/{event.key.path}/{event.key.name}@{event.key.version}"
-            same = self._names[base] = self._names.get(base, 0) + 1
-            self.functions[key] = TraceFunction(
-                name=base if same == 1 else f"{base}~{same}",
-                memory_mb=event.stem.memory_mb,
-                kind=event.stem.kind,
-                concurrency=event.concurrency,
-            )
-        self._waiting[event.activation] = _Arrival(now_ns - self._start_ns, self._ids[key])
-
-    def _finished(self, now_ns: int, event: RunFinished) -> None:
-        arrival = self._waiting.get(event.activation)
-        if arrival is None or arrival.dispatched_ns < 0:
-            return
-        init_ns = self._init_ns.pop(ContainerId(arrival.container), 0) if arrival.container else 0
-        arrival.run_ns = max(0, now_ns - arrival.dispatched_ns - init_ns)
-        arrival.settled = True
-
-    def _release(self, *, everything: bool) -> None:
-        while self._waiting:
-            activation, first = next(iter(self._waiting.items()))
-            if not first.settled:
-                if not everything and len(self._waiting) <= UNFINISHED_MAX:
-                    break
-                self._report.mend("no end in the log: its run is drawn", activation)
-            del self._waiting[activation]
-            self._ready.append((first.at_ns, first.function, first.run_ns))
+    def _release(self) -> None:
+        one = self._held.popleft()
+        if not one.outcome:
+            self._report.mend("no end in the log: its run is drawn", one.name)
+        elif one.outcome >= REFUSED:
+            self._report.mend("refused: its run is drawn", one.name)
+        elif one.run_ns == NOT_REACHED:
+            self._report.mend("its initialisation failed: its run is drawn", one.name)
+        assert self._start_ns is not None
+        run_ns = DRAWN if one.run_ns == NOT_REACHED else one.run_ns
+        self._ready.append((one.arrived_ns - self._start_ns, one.function, run_ns))
         if len(self._ready) >= _ADD_ROWS:
             self._flush()
 
@@ -138,24 +87,28 @@ class _Reading:
 def read(where: pathlib.Path | Sequence[pathlib.Path], choices: Choices | None = None) -> Trace:
     """The run whose files are named, or whose first file is (its later parts are found beside it).
 
-    Mended: arrivals refused or unfinished (their runs are drawn), and a last line that is incomplete. Raises TraceError
-    where a part is missing between two others, or a line is no decision.
+    Mended: arrivals refused or unfinished, and those whose container could not be initialised (their runs are drawn).
+    Dropped: a last line that is incomplete. Raises TraceError where a part is missing between two others, or a line is
+    no decision.
     """
     report = CleaningReport()
     spool = Spool()
     reading = _Reading(spool, report)
     try:
-        for path in _parts(where):
-            for line in _lines(path, report):
-                reading.take(line)
+        for step in steps(parts(where), report):
+            reading.take(step.now_ns, step.event, step.actions)
         reading.end()
     except BaseException:
         spool.close()
         raise
-    return Trace(tuple(reading.functions.values()), spool, report, choices or Choices())
+    return Trace(tuple(reading.functions.known), spool, report, choices or Choices())
 
 
-def _parts(where: pathlib.Path | Sequence[pathlib.Path]) -> list[pathlib.Path]:
+def parts(where: pathlib.Path | Sequence[pathlib.Path]) -> list[pathlib.Path]:
+    """The files of one run in order: those named, or, where one is named, all of its run that lie beside it.
+
+    Raises TraceError where they are of different runs, or one between two others is missing.
+    """
     paths = [where] if isinstance(where, pathlib.Path) else list(where)
     if len(paths) == 1:
         paths = sorted(paths[0].parent.glob(f"decisions-{_header(paths[0]).run}-*.jsonl")) or paths
@@ -168,6 +121,38 @@ def _parts(where: pathlib.Path | Sequence[pathlib.Path]) -> list[pathlib.Path]:
     return [path for _, path in numbered]
 
 
+def runs(where: Sequence[pathlib.Path]) -> list[list[pathlib.Path]]:
+    """The files of each run, in order. `where` names files of any number of runs, or directories of them."""
+    files: list[pathlib.Path] = []
+    for path in where:
+        found = sorted(path.glob("decisions-*.jsonl")) if path.is_dir() else [path]
+        if not found:
+            raise TraceError(f"there is no decision log in {path}: its files are called decisions-RUN-PART.jsonl")
+        files += found
+    by_run: dict[tuple[pathlib.Path, str], list[pathlib.Path]] = {}
+    for path in dict.fromkeys(files):
+        by_run.setdefault((path.parent, _header(path).run), []).append(path)
+    return [parts(of_run) for of_run in by_run.values()]
+
+
+def steps(paths: Sequence[pathlib.Path], report: CleaningReport) -> Iterator[Decision]:
+    """The steps of the files, in order. An incomplete last line is dropped and reported."""
+    decoder = msgspec.json.Decoder(Decision)
+    for path in paths:
+        with opened(path) as text:
+            for at, line in enumerate(lines(text, path), 1):
+                if at == 1:
+                    continue
+                report.rows += 1
+                if not line.endswith("\n"):
+                    report.drop("an incomplete last line", f"{path.name}:{at}")
+                    return
+                try:
+                    yield decoder.decode(line)
+                except msgspec.DecodeError as error:
+                    raise TraceError(f"{path}, line {at} is no decision: {error}") from error
+
+
 def _header(path: pathlib.Path) -> _Header:
     with opened(path) as text:
         try:
@@ -177,19 +162,3 @@ def _header(path: pathlib.Path) -> _Header:
     if header.decisions != FORMAT:
         raise TraceError(f"{path} has format {header.decisions}; format {FORMAT} is read here")
     return header
-
-
-def _lines(path: pathlib.Path, report: CleaningReport) -> Iterator[_Line]:
-    decoder = msgspec.json.Decoder(_Line)
-    with opened(path) as text:
-        for at, line in enumerate(lines(text, path), 1):
-            if at == 1:
-                continue
-            report.rows += 1
-            if not line.endswith("\n"):
-                report.drop("an incomplete last line", f"{path.name}:{at}")
-                return
-            try:
-                yield decoder.decode(line)
-            except msgspec.DecodeError as error:
-                raise TraceError(f"{path}, line {at} is no decision: {error}") from error

@@ -229,7 +229,7 @@ def test_a_decision_log_gives_its_arrivals_and_runs(tmp_path: Path) -> None:
     )
     with decisions.read(tmp_path / "decisions-7-0001.jsonl") as trace:
         assert rows(trace) == [
-            (0, "ns/path/f@1", 500),
+            (0, "ns/path/f@1", 400),
             (500, "ns/path/g@1", 300),
             (1800, "ns/path/f@1", DRAWN),
             (3000, "ns/path/f@1", DRAWN),
