@@ -24,7 +24,7 @@ included); `starting`, for an activation or for stock; `idle`: warm and not froz
 cells`: prewarmed, without code; `removing`, until it is gone; `quarantined`: its removal failed, and its memory is
 lost."""
 
-_PLACES: Final = {
+PLACES: Final = {
     State.BUSY: 0,
     State.TAINTED: 0,
     State.UNPAUSING: 0,
@@ -36,6 +36,7 @@ _PLACES: Final = {
     State.REMOVING: 5,
     State.QUARANTINED: 6,
 }
+"""The heart's states to places in STATES."""
 
 
 class Timeline:
@@ -71,7 +72,7 @@ class Timeline:
         """The pool is as it is until `until_ns`, which is not yet part of it."""
         memory_mb, containers = [0] * len(STATES), [0] * len(STATES)
         for container in pool.containers.values():
-            place = _PLACES[container.state]
+            place = PLACES[container.state]
             memory_mb[place] += container.memory_mb
             containers[place] += 1
         while (rows := self._rows_before(until_ns)) > SAMPLES_MAX:
