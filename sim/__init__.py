@@ -76,4 +76,4 @@ def simulate(
         driver.run(workload)
     if isinstance(pool, SampledPool):
         pool.close(driver.now_ns)
-    return Result(policy, seed, driver.now_ns, ledger, recorder, timeline)
+    return Result(policy, seed, driver.now_ns, ledger, recorder, timeline, workload.functions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from math import ceil
 
@@ -12,13 +12,15 @@ from invoker.policy.actions import RemoveReason
 from sim.body import Ledger
 from sim.recorder import COLD, FAILED, KINDS, OK, OUTCOMES, PREWARM, REFUSED, Aggregates, Columns
 from sim.timeline import Timeline
+from sim.workload import SimFunction
 
 
 class Result:
     """Counts, spans and costs of one simulation, of rows (`columns`) or of sums (`aggregates`), one of which is None.
 
     `ended_ns` is the instant at which the last invocation was settled; `memory_mb_ns` the memory charged until then;
-    `decision_hash` 32 hex digits, "" where none was wished; `timeline` the node's states over time, None likewise.
+    `decision_hash` 32 hex digits, "" where none was wished; `timeline` the node's states over time, None likewise;
+    `functions` those of the workload, which the rows name by their index.
     """
 
     def __init__(
@@ -29,8 +31,10 @@ class Result:
         ledger: Ledger,
         kept: Columns | Aggregates,
         timeline: Timeline | None = None,
+        functions: Sequence[SimFunction] = (),
     ) -> None:
         self.policy = policy
+        self.functions = tuple(functions)
         self.seed = seed
         self.ended_ns = ended_ns
         self.steps = ledger.steps
