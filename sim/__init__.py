@@ -15,8 +15,10 @@ from typing import Literal
 from invoker.policy import PolicySet, Pool
 from sim.body import Ledger
 from sim.decision_log import logged
+from sim.driver import NodeDriver
 from sim.errors import SimulationError
 from sim.fast import FastDriver
+from sim.kernel import HeapKernel, SimPyKernel
 from sim.node import Chance, Failures, Node
 from sim.recorder import Aggregates, Columns
 from sim.result import Result
@@ -67,12 +69,11 @@ def simulate(
     recorder = Aggregates() if streaming else Columns()
     plain = contextlib.nullcontext(Ledger(pool, hashing))
     with plain if decision_log is None else logged(pool, hashing, decision_log, seed) as ledger:
-        if engine == "fast":
+        if engine == "fast" and chance.steady:
             driver = FastDriver(pool, node, chance, recorder, ledger)
         else:
-            from sim.driver import SimPyDriver  # an extra that most simulations don't need
-
-            driver = SimPyDriver(pool, node, chance, recorder, ledger)
+            kernel = HeapKernel() if engine == "fast" else SimPyKernel()
+            driver = NodeDriver(kernel, pool, node, chance, recorder, ledger)
         driver.run(workload)
     if isinstance(pool, SampledPool):
         pool.close(driver.now_ns)

@@ -8,12 +8,13 @@ initialisation (when it is new), its run, and the collection of its log.
 from __future__ import annotations
 
 import random
+from math import inf, log
 
 import msgspec
 
 from invoker.policy import actions as act
 from invoker.policy import events as ev
-from invoker.policy.types import MILLISECOND_NS, ActivationId, ContainerId, PrewarmKey, WarmKey
+from invoker.policy.types import MILLISECOND_NS, MINUTE_NS, ActivationId, ContainerId, PrewarmKey, WarmKey
 from sim.errors import SimulationError
 from sim.latency import Constant, Latency, Lognormal
 from sim.rng import Stream, sequence
@@ -24,8 +25,19 @@ DOCKER_SLOWDOWN = (1000, 1750, 2500, 3250, 3460, 3680, 3890, 4110)
 Docker on 2 cores (177 ms alone, 575 ms each of 4, 727 ms each of 8), straight lines between."""
 
 
+LOG_WAIT_NS = 500 * MILLISECOND_NS
+"""How long the end of a log is awaited that doesn't come, because the run never ended by itself."""
+
+_SHARES = ("start", "init", "run", "pause", "thaw", "remove", "hang")
+
+
 class Failures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The share of each thing that fails, from 0 to 1. `init` and `run` spoil their container."""
+    """The share of each thing that fails, from 0 to 1; `init`, `run` and `hang` spoil their container.
+
+    `hang` is the share of runs that never answer: they end at the node's `limit_ns`, and their log LOG_WAIT_NS later.
+    `deaths_per_hour`: how often a container that stands dies by itself, whatever it does (lifetimes are exponential);
+    the activations inside end with it.
+    """
 
     start: float = 0.0
     init: float = 0.0
@@ -33,12 +45,16 @@ class Failures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     pause: float = 0.0
     thaw: float = 0.0
     remove: float = 0.0
+    hang: float = 0.0
+    deaths_per_hour: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
+        for name in _SHARES:
             share: float = getattr(self, name)
             if not 0.0 <= share <= 1.0:
                 raise ValueError(f"Failures: {name} is a share from 0 to 1, not {share}")
+        if not 0.0 <= self.deaths_per_hour < inf:
+            raise ValueError(f"Failures: deaths_per_hour is a finite rate from 0 on, not {self.deaths_per_hour}")
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,7 +63,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     `cold`, `init` and `run` hold where a function has none of its own. `slowdown`: see DOCKER_SLOWDOWN; the last holds
     for more starts, and `()` says that starts don't slow each other down. `cpus` 0: there is CPU for all; else /init
     and /run share that many, each using one at most (processor sharing), and their latencies are those of a CPU of
-    one's own. `stock`: the prewarmed containers that are wanted. The defaults were measured with a Python image.
+    one's own. `stock`: the prewarmed containers that are wanted. `limit_ns`: the functions' time limit, at which a run
+    that hangs is given up; others take as long as the workload says. The defaults were measured with a Python image.
     """
 
     cold: Latency = Lognormal(252e6, 0.2)
@@ -61,15 +78,18 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     cpus: int = 0
     failures: Failures = Failures()
     stock: tuple[ev.StemCells, ...] = ()
+    limit_ns: int = MINUTE_NS
 
     def __post_init__(self) -> None:
+        if self.limit_ns <= 0:
+            raise ValueError(f"Node: limit_ns is a time limit above 0, not {self.limit_ns}")
         if self.cpus < 0 or any(factor < 1 for factor in self.slowdown):
             raise ValueError("Node: cpus must not be negative, and each slowdown is a number of thousandths above 0")
 
 
 class Request(msgspec.Struct, eq=False, gc=False):
     """An invocation on its way: its name in the heart, its number in the workload, its function's index, its arrival
-    and the duration of its run."""
+    and the duration of its run. `cut`: its container died under it."""
 
     activation: ActivationId
     index: int
@@ -77,8 +97,10 @@ class Request(msgspec.Struct, eq=False, gc=False):
     arrived_ns: int
     run_ns: int
     dispatched_ns: int = 0
-    began_ns: int = 0
+    began_ns: int = -1
     kind: int = 0
+    ended_ns: int = -1
+    cut: bool = False
 
 
 def warm_key(name: str) -> WarmKey:
@@ -89,15 +111,20 @@ def warm_key(name: str) -> WarmKey:
     return WarmKey(namespace, namespace, action, "0.0.1", "1-0", "")
 
 
+_HOUR_NS = 60 * MINUTE_NS
+_COUNTED = ("stock", "pause", "thaw", "remove", "stock death")
+
+
 class Chance:
     """Draws what happens on a node, in streams of one seed.
 
-    What belongs to an invocation is drawn by its number: the same under any policy. What belongs to a container alone
-    (stock, a pause, a thaw, a removal) is drawn by counting: the n-th of its kind. `flawless`: no /init and no run
-    fails; `constant_logs_ns`: what the collection of a log always takes, -1 where that varies.
+    What belongs to an invocation is drawn by its number: the same under any policy, and on each node of a cluster. What
+    belongs to a container alone (stock, a pause, a thaw, a removal) is drawn by counting: the n-th of its kind, on the
+    node called `name`. `flawless`: no /init and no run fails; `steady`: nor does a run hang or a container die;
+    `constant_logs_ns`: what the collection of a log always takes, -1 where that varies.
     """
 
-    def __init__(self, node: Node, functions: tuple[SimFunction, ...], seed: int) -> None:
+    def __init__(self, node: Node, functions: tuple[SimFunction, ...], seed: int, name: str = "") -> None:
         if len({function.name for function in functions}) != len(functions):
             raise SimulationError("two functions of the workload have the same name")
         self._node = node
@@ -106,11 +133,15 @@ class Chance:
         self._fails = node.failures
         self._run_latency = [function.run or node.run for function in functions]
         self._runs: list[random.Random | None] = [None] * len(functions)
-        self._streams = {name: Stream(seed, name) for name in (*Failures.__struct_fields__, "stock", "logs")}
-        self._chances = {name: Stream(seed, f"{name} fails") for name in Failures.__struct_fields__}
-        self._counts: dict[str, int] = dict.fromkeys(("stock", "pause", "thaw", "remove"), 0)
+        own = f"{name}/" if name else ""
+        prefixes = {what: own if what in _COUNTED else "" for what in (*_SHARES, *_COUNTED, "death", "logs")}
+        self._streams = {what: Stream(seed, prefix + what) for what, prefix in prefixes.items()}
+        self._chances = {what: Stream(seed, f"{prefixes[what]}{what} fails") for what in _SHARES}
+        self._counts: dict[str, int] = dict.fromkeys(_COUNTED, 0)
         self.constant_logs_ns = node.logs.ns if isinstance(node.logs, Constant) else -1
         self.flawless = not (self._fails.init or self._fails.run)
+        self.mortal = self._fails.deaths_per_hour > 0.0
+        self.steady = not (self.mortal or self._fails.hang)
         self.asks = [
             (warm_key(function.name), PrewarmKey(function.kind, function.memory_mb), function.concurrency)
             for function in functions
@@ -154,6 +185,18 @@ class Chance:
     def run_fails(self, request: Request) -> bool:
         """Whether the invocation's run spoils its container."""
         return self._happens("run", request.index, self._fails.run)
+
+    def hangs(self, request: Request) -> bool:
+        """Whether the invocation's run never answers."""
+        return self._happens("hang", request.index, self._fails.hang)
+
+    def lifetime_ns(self, request: Request | None) -> int:
+        """How long the container stands that was started for the invocation, or for stock, if nobody removes it."""
+        if request is None:
+            source = self._streams["stock death"].at(self._count("stock death"))
+        else:
+            source = self._streams["death"].at(request.index)
+        return round(-log(1.0 - source.random()) * _HOUR_NS / self._fails.deaths_per_hour)
 
     def pause(self, container: ContainerId) -> tuple[int, ev.AnyEvent]:
         """What a pause takes (ns), and how it ends."""

@@ -7,7 +7,7 @@ whole thousandths of a ns of one's own machine, so that the instants are the sam
 from __future__ import annotations
 
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Generic, TypeVar
 
 Job = TypeVar("Job")
@@ -45,6 +45,12 @@ class Sharing(Generic[Job]):
         self._advance(now_ns)
         self._added += 1
         heappush(self._heap, (self._done + work_ns * 1000, self._added, job))
+
+    def drop(self, now_ns: int, job: Job) -> None:
+        """The job ends before its time, where it is still under way. Costs O(n)."""
+        self._advance(now_ns)
+        self._heap = [entry for entry in self._heap if entry[2] is not job]
+        heapify(self._heap)
 
     def next_ns(self) -> int:
         """When the next job ends if nothing changes; -1 without jobs."""
