@@ -10,11 +10,13 @@ import itertools
 import pathlib
 from collections import deque
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import msgspec
 import numpy as np
 
-from invoker.policy.decision import FORMAT, Decision
+from invoker.policy import PolicySet
+from invoker.policy.decision import FORMAT, Decision, Header
 from sim.recorder import REFUSED
 from sim.traces.following import NOT_REACHED, Activation, Follower
 from sim.traces.report import CleaningReport
@@ -34,6 +36,9 @@ class _Header(msgspec.Struct, frozen=True):
     decisions: int
     run: str
     part: int
+
+
+_AnyHeader = TypeVar("_AnyHeader", _Header, Header)
 
 
 class _Reading(Follower):
@@ -135,6 +140,19 @@ def runs(where: Sequence[pathlib.Path]) -> list[list[pathlib.Path]]:
     return [parts(of_run) for of_run in by_run.values()]
 
 
+def one_run(where: pathlib.Path | Sequence[pathlib.Path]) -> list[pathlib.Path]:
+    """The files of the one run that is meant, from its beginning on. Raises TraceError where there are several, or the
+    beginning is missing."""
+    found = runs([where] if isinstance(where, pathlib.Path) else where)
+    if len(found) > 1:
+        names = ", ".join(str(files[0]) for files in found)
+        raise TraceError(f"these are decision logs of {len(found)} runs; name the first file of one: {names}")
+    files = found[0]
+    if (part := _header(files[0]).part) != 1:
+        raise TraceError(f"{files[0]} is part {part} of its run, and what was before it is missing: name a whole run")
+    return files
+
+
 def steps(paths: Sequence[pathlib.Path], report: CleaningReport) -> Iterator[Decision]:
     """The steps of the files, in order. An incomplete last line is dropped and reported."""
     decoder = msgspec.json.Decoder(Decision)
@@ -153,10 +171,19 @@ def steps(paths: Sequence[pathlib.Path], report: CleaningReport) -> Iterator[Dec
                     raise TraceError(f"{path}, line {at} is no decision: {error}") from error
 
 
+def policies(path: pathlib.Path) -> PolicySet:
+    """The policies that a run was decided by. Raises TraceError where the file is none, or knows other policies."""
+    return _decoded(path, Header).policies
+
+
 def _header(path: pathlib.Path) -> _Header:
+    return _decoded(path, _Header)
+
+
+def _decoded(path: pathlib.Path, kind: type[_AnyHeader]) -> _AnyHeader:
     with opened(path) as text:
         try:
-            header = msgspec.json.decode(next(lines(text, path), ""), type=_Header)
+            header = msgspec.json.decode(next(lines(text, path), ""), type=kind)
         except msgspec.DecodeError as error:
             raise TraceError(f"{path} is no decision log: {error}") from error
     if header.decisions != FORMAT:

@@ -132,7 +132,7 @@ class Recorded(Follower):
         ledger = Ledger(Pool(policy), hashing=False)
         ledger.steps, ledger.starts, ledger.holds = self.steps, len(self.starts), self.holds
         ledger.removals, ledger.memory_mb_ns = self.removals, self.memory_mb_ns
-        return Result(policy, 0, self.ended_ns, ledger, self.columns)
+        return Result(policy, 0, self.ended_ns, ledger, self.columns, functions=self.functions.known)
 
     def _tried(self, what: str, good: bool) -> None:
         self.tries[what] += 1

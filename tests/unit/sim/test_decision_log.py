@@ -13,6 +13,7 @@ from invoker.policy.pausing import FixedGrace
 from invoker.policy.types import MILLISECOND_NS, PrewarmKey
 from invoker.replay import replay
 from sim import Engine, Failures, Node, PoissonWorkload, Result, SimFunction, SimulationError, Workload, simulate
+from sim.frames import summary
 from sim.latency import Constant, Exponential, Lognormal
 from sim.traces import decisions
 from sim.traces.recorded import RecordedWorkload, recorded
@@ -66,6 +67,7 @@ def test_reading_it_gives_the_simulation_back(tmp_path: Path) -> None:
     for figure in ("ended_ns", "memory_mb_ns", "removals", "starts", "steps", "kinds", "outcomes"):
         assert getattr(again, figure) == getattr(result, figure), figure
     assert run.stock == NODE.stock
+    assert summary(again)["mean_memory_mb"] == summary(result)["mean_memory_mb"]
 
 
 def test_its_workload_is_that_of_the_trace_reader(tmp_path: Path) -> None:
