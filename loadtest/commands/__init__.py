@@ -1,0 +1,1 @@
+"""◆ The commands of `loadtest`, a module for each; they stay thin."""
