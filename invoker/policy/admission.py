@@ -35,6 +35,8 @@ class Admission(Protocol):
     """Whether an unused container that died is removed at once."""
     shares: bool
     """Whether a container may run more than one activation at a time."""
+    counts_idle: bool
+    """Whether it is to be told when a container is idle no more."""
 
     def arrived(self, function: Function, activation: ActivationId, budget_ns: int) -> None:
         """A new activation, not too large for the node; `budget_ns` as in InvocationArrived."""
@@ -99,6 +101,7 @@ class Charged:
 
     heeds_deaths = True
     shares = True
+    counts_idle = False
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool

@@ -14,12 +14,17 @@ from collections import OrderedDict
 from invoker.policy import actions as act
 from invoker.policy import events as ev
 from invoker.policy.admission import Admission, Charged
-from invoker.policy.container import Container, Input, State
+from invoker.policy.container import TRANSITIONS, Container, Input, State
 from invoker.policy.deadlines import Deadlines
 from invoker.policy.function import Function, Invocation, Stem
+from invoker.policy.keepalive.base import KeepAlive
+from invoker.policy.pausing import AdaptiveGrace, NeverPause
 from invoker.policy.policyset import PolicySet
 from invoker.policy.reference import Reference
 from invoker.policy.types import ActivationId, ContainerId, PrewarmKey, WarmKey
+
+_IDLE = State.IDLE  # by itself, since a member of an Enum is looked up slowly
+_DISPATCHED = TRANSITIONS[State.IDLE]["dispatch"]  # a row of the table, looked up once
 
 
 class Pool:
@@ -55,6 +60,15 @@ class Pool:
         self.expiries = Deadlines()
         self.review_at_ns = 0
         self.admission: Admission = Charged(self) if policies.accounting == "charged" else Reference(self)
+        # Whom there is nobody to tell: a call spared for each activation, for nearly all policies.
+        self.foresees = self.keep_alive.foresees
+        self.heeds_arrivals = _overrides(self.keep_alive, KeepAlive, "arrived")
+        self._heeds_uses = (
+            _overrides(self.keep_alive, KeepAlive, "used")
+            or self.admission.counts_idle
+            or isinstance(self.pausing, AdaptiveGrace)
+        )
+        self._freezes = not isinstance(self.pausing, NeverPause)
 
     def __repr__(self) -> str:
         counts: dict[str, int] = {}
@@ -145,30 +159,34 @@ class Pool:
         function.active += 1
         self.placed[activation] = (function, container)
         if container.concurrency > 1:
-            if container.room > 0:
-                function.roomy[container.id] = container
-            else:
-                function.roomy.pop(container.id, None)
-        self.keep_alive.used(function)
+            self._note_room(container, function)
+        if self._heeds_uses:
+            self.keep_alive.used(function)
         self.actions.append(act.Dispatch(activation, container.id, kind, resumed))
 
+    def _note_room(self, container: Container, function: Function) -> None:
+        if container.room > 0:
+            function.roomy[container.id] = container
+        else:
+            function.roomy.pop(container.id, None)
+
     def take_warm(self, function: Function, activation: ActivationId) -> bool:
-        """Give the activation a container that knows its code, where one has room: a shared one, else the last used."""
-        if function.concurrency > 1 and function.roomy:
-            container = next(reversed(function.roomy.values()))
-            if container.state is State.BUSY and container.initialized:
-                container.move("join")
-                self.run_in(container, activation, "warm")
-            else:
-                container.move("claim")
-                self._claim(container, function, activation)
+        """Give the activation a container that knows its code, where one has room: a shared one, else the last used.
+
+        Most activations come this way, so calls are spared here."""
+        if function.roomy:
+            self._take_shared(function, activation)
             return True
         if not function.idle:
             return False
         container = function.idle.popitem()[1]
-        self._leave_idle(container, function)
-        if container.state is State.IDLE:
-            container.move("dispatch")
+        container.pause.at_ns = container.expiry.at_ns = 0
+        self.keep_alive.taken(container)
+        if self._heeds_uses:
+            self.pausing.reused(function, self.now_ns - container.idle_since_ns)
+            self.admission.left_idle(container)
+        if container.state is _IDLE:
+            container.state = _DISPATCHED
             self.run_in(container, activation, "warm")
             return True
         if container.state is State.PAUSING:
@@ -179,22 +197,20 @@ class Pool:
         self._claim(container, function, activation)
         return True
 
+    def _take_shared(self, function: Function, activation: ActivationId) -> None:
+        container = next(reversed(function.roomy.values()))
+        if container.state is State.BUSY and container.initialized:
+            container.move("join")
+            self.run_in(container, activation, "warm")
+        else:
+            container.move("claim")
+            self._claim(container, function, activation)
+
     def _claim(self, container: Container, function: Function, activation: ActivationId) -> None:
         container.claims[activation] = None
         self.placed[activation] = (function, container)
         if container.concurrency > 1:
-            if container.room > 0:
-                function.roomy[container.id] = container
-            else:
-                function.roomy.pop(container.id, None)
-
-    def _leave_idle(self, container: Container, function: Function) -> None:
-        """The container, out of its function's idle ones already, is a candidate for nothing any more."""
-        container.pause.at_ns = 0
-        container.expiry.at_ns = 0
-        self.keep_alive.taken(container)
-        self.pausing.reused(function, self.now_ns - container.idle_since_ns)
-        self.admission.left_idle(container)
+            self._note_room(container, function)
 
     def set_idle(self, container: Container) -> None:
         """The container, in state IDLE, may be used again, be paused, be evicted, expire."""
@@ -205,13 +221,18 @@ class Pool:
         container.idle_since_ns = now_ns = self.now_ns
         function.idle[container.id] = container
         expire_at_ns = self.keep_alive.idle(container, now_ns)
-        if expire_at_ns and self.expiries.schedule(container.id, container.expiry, expire_at_ns):
-            self.arm("expire", expire_at_ns)
-        if self.keep_alive.foresees:
+        if expire_at_ns:
+            expiry = container.expiry
+            if 0 < expiry.entry_ns <= expire_at_ns:
+                expiry.at_ns = expire_at_ns  # put off, as nearly always: `schedule` without the call
+            elif self.expiries.schedule(container.id, expiry, expire_at_ns):
+                self.arm("expire", expire_at_ns)
+        if self.foresees:
             self.arm_foresight()
-        grace_ns = self.pausing.grace_ns(function)
-        if grace_ns >= 0 and self.pauses.schedule(container.id, container.pause, now_ns + grace_ns):
-            self.arm("pause", now_ns + grace_ns)
+        if self._freezes:
+            grace_ns = self.pausing.grace_ns(function)
+            if grace_ns >= 0 and self.pauses.schedule(container.id, container.pause, now_ns + grace_ns):
+                self.arm("pause", now_ns + grace_ns)
 
     def remove_idle(self, container: Container, reason: act.RemoveReason, by: Input = "remove") -> None:
         """Remove a container that nobody uses: idle, pausing or paused without a claim."""
@@ -221,7 +242,8 @@ class Pool:
         del function.idle[container.id]
         container.pause.at_ns = container.expiry.at_ns = 0
         self.keep_alive.taken(container)
-        self.admission.left_idle(container)
+        if self.admission.counts_idle:
+            self.admission.left_idle(container)
         self.part(container)
         self.forget(function)
         self.send_away(container, reason)
@@ -305,3 +327,8 @@ class Pool:
             del self.armed[timer]
             self.actions.append(act.CancelTimer(timer))
         self.actions.append(act.Drained())
+
+
+def _overrides(policy: object, base: type, method: str) -> bool:
+    """Whether the policy has a method of its own where the base's does nothing."""
+    return getattr(type(policy), method) is not getattr(base, method)

@@ -32,6 +32,7 @@ class Reference:
 
     heeds_deaths = False
     shares = False
+    counts_idle = True
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool

@@ -13,7 +13,7 @@ from typing import Any
 
 from invoker.policy import actions as act
 from invoker.policy import events as ev
-from invoker.policy.container import Container, Input, PolicyError, State
+from invoker.policy.container import TRANSITIONS, Container, Input, PolicyError, State
 from invoker.policy.function import Function, Stem
 from invoker.policy.pool import Pool
 from invoker.policy.types import SECOND_NS, ActivationId, ContainerId
@@ -21,6 +21,9 @@ from invoker.policy.types import SECOND_NS, ActivationId, ContainerId
 _RETRY_FIRST_NS = SECOND_NS
 _RETRY_DOUBLINGS_MAX = 6  # about a minute between two tries to start stock, at most
 _UNUSED = (State.IDLE, State.PAUSING, State.PAUSED)
+_BUSY = State.BUSY  # by itself, since a member of an Enum is looked up slowly
+_TAINTED = State.TAINTED
+_EMPTIED = TRANSITIONS[State.BUSY]["emptied"]  # a row of the table, looked up once
 
 
 def step(pool: Pool, now_ns: int, event: ev.AnyEvent) -> list[act.AnyAction]:
@@ -44,17 +47,19 @@ def step(pool: Pool, now_ns: int, event: ev.AnyEvent) -> list[act.AnyAction]:
 
 
 def _arrived(pool: Pool, event: ev.InvocationArrived) -> None:
-    if event.activation in pool.placed or event.activation in pool.waiting:
-        raise PolicyError(f"activation {event.activation} is in the pool already")
+    activation = event.activation
+    if activation in pool.placed or activation in pool.waiting:
+        raise PolicyError(f"activation {activation} is in the pool already")
     if pool.draining:
-        pool.actions.append(act.Refuse(event.activation, "draining"))
+        pool.actions.append(act.Refuse(activation, "draining"))
     elif event.stem.memory_mb > pool.policies.capacity_mb - pool.quarantined_mb:
-        pool.actions.append(act.Refuse(event.activation, "too large"))
+        pool.actions.append(act.Refuse(activation, "too large"))
     else:
-        function = pool.function(event.key, event.stem, event.concurrency)
-        pool.keep_alive.arrived(function, pool.now_ns)
-        pool.admission.arrived(function, event.activation, event.budget_ns)
-        if pool.keep_alive.foresees:  # its window is over, and perhaps it ran elsewhere
+        function = pool.functions.get(event.key) or pool.function(event.key, event.stem, event.concurrency)
+        if pool.heeds_arrivals:
+            pool.keep_alive.arrived(function, pool.now_ns)
+        pool.admission.arrived(function, activation, event.budget_ns)
+        if pool.foresees:  # its window is over, and perhaps it ran elsewhere
             pool.limit_surplus(function.stem, pool.now_ns + pool.policies.surplus_ns)
 
 
@@ -143,26 +148,29 @@ def _initialized(pool: Pool, event: ev.ContainerInitialized) -> None:
 
 
 def _run_finished(pool: Pool, event: ev.RunFinished) -> None:
-    container = _standing(pool, event.container)
+    container = pool.containers.get(event.container) or _standing(pool, event.container)
     activation, running = event.activation, container.running
     if activation not in running:
         raise PolicyError(f"activation {activation} does not run in container {container.id}")
     left = len(running) > 1
-    tainted = container.state is State.TAINTED
+    tainted = container.state is _TAINTED
     function = container.function
     assert function is not None
     if event.reusable and not container.initialized:
         raise PolicyError(f"container {container.id} was never initialised: nothing good can have run in it")
-    if event.reusable and not tainted:
-        container.move("finished" if left else "emptied")
+    if event.reusable and not tainted:  # the way of nearly all, so calls are spared here
+        if not left and container.state is _BUSY:
+            container.state = _EMPTIED
+        else:
+            container.move("finished" if left else "emptied")
         run_ns = pool.now_ns - running.pop(activation)
         usual_ns = function.run_ns
         function.run_ns = (7 * usual_ns + run_ns) // 8 if usual_ns else run_ns
         function.active -= 1
-        pool.settle(activation)
+        del pool.placed[activation]
         if left:
             function.roomy[container.id] = container
-        pool.admission.released(container, function, emptied=not left)
+        pool.admission.released(container, function, not left)
         return
     container.move(("finished" if tainted else "tainted") if left else "remove")
     del running[activation]
