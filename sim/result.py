@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
+from itertools import compress
 from math import ceil
+from operator import sub
 
 from invoker.policy import PolicySet
 from invoker.policy.actions import RemoveReason
@@ -130,19 +132,18 @@ class Result:
         assert self.columns is not None
         return self.columns
 
-    def _of_ran(self) -> Iterator[tuple[int, int, int]]:
+    def _spans_ns(self, until: str) -> list[int]:
+        """From arrival to the instant in the column `until`, of those that ran, in order."""
         rows = self._rows()
-        for kind, *instants in zip(rows.kind, rows.arrived_ns, rows.dispatched_ns, rows.ended_ns, strict=True):
-            if kind:
-                yield instants[0], instants[1], instants[2]
+        return sorted(compress(map(sub, getattr(rows, until), rows.arrived_ns), rows.kind))
 
     @cached_property
     def _latencies_ns(self) -> list[int]:
-        return sorted(ended - arrived for arrived, _, ended in self._of_ran())
+        return self._spans_ns("ended_ns")
 
     @cached_property
     def _waits_ns(self) -> list[int]:
-        return sorted(dispatched - arrived for arrived, dispatched, _ in self._of_ran())
+        return self._spans_ns("dispatched_ns")
 
 
 def _counts(codes: array[int], size: int) -> list[int]:
