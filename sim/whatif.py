@@ -13,12 +13,16 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from itertools import product
+from typing import Any, NamedTuple
 
 import msgspec
 
 from invoker.policy import PolicySet
 from invoker.policy.keepalive import Oracle
+from invoker.policy.pausing import AdaptiveGrace, FixedGrace, NeverPause
+from invoker.policy.policyset import AnyKeepAlive, AnyPausing
+from invoker.protocol.sizes import format_size
 from sim import simulate
 from sim.errors import SimulationError
 from sim.fit import Fit, fit_recorded
@@ -54,6 +58,56 @@ class WhatIf(NamedTuple):
     columns: list[Column]
     results: list[Result]
     fit: Fit
+
+
+def variants(
+    policy: PolicySet,
+    memory_mb: Sequence[int] = (),
+    keep_alive: Sequence[AnyKeepAlive] = (),
+    pausing: Sequence[AnyPausing] = (),
+) -> list[Variant]:
+    """All combinations of what is given, each a change of `policy`; where nothing is given of a kind, it stays."""
+    made: list[Variant] = []
+    for size_mb, kept, paused in product(memory_mb or [None], keep_alive or [None], pausing or [None]):
+        changes: dict[str, Any] = {}
+        words: list[str] = []
+        if size_mb is not None:
+            changes["capacity_mb"] = size_mb
+            words.append(format_size(size_mb << 20))
+        if kept is not None:
+            changes["keep_alive"] = kept
+            words.append(_kept(kept))
+        if paused is not None:
+            changes["pausing"] = paused
+            words.append(_paused(paused))
+        if changes:
+            made.append(Variant(", ".join(words), msgspec.structs.replace(policy, **changes)))
+    return made
+
+
+def _kept(policy: AnyKeepAlive) -> str:
+    """Its name, and the parameters that are not its defaults."""
+    from invoker.config.values import format_duration  # brings all settings along
+
+    default = type(policy)()
+    told = [str(policy.__struct_config__.tag)]
+    for name in policy.__struct_fields__:
+        value = getattr(policy, name)
+        if value != getattr(default, name) and not isinstance(policy, Oracle):
+            told.append(f"{name.removesuffix('_ns')} {format_duration(value) if name.endswith('_ns') else value}")
+    return " ".join(told)
+
+
+def _paused(policy: AnyPausing) -> str:
+    from invoker.config.values import format_duration  # brings all settings along
+
+    match policy:
+        case FixedGrace(grace=grace_ns):
+            return f"pause after {format_duration(grace_ns)}"
+        case AdaptiveGrace():
+            return "pause adaptively"
+        case NeverPause():
+            return "never pause"
 
 
 def what_if(where: pathlib.Path | Sequence[pathlib.Path], variants: Sequence[Variant] = (), *, seed: int = 1) -> WhatIf:

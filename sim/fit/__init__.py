@@ -84,7 +84,7 @@ def fit_recorded(
         stages=stages,
         slowdown=slow.thousandths,
         logs_ns=logs_ns,
-        failures=Failures(**{name: _share(logs, name) for name in FAILABLE}),
+        failures=Failures(**{name: _share(logs, name) for name in FAILABLE}, deaths_per_hour=_deaths_per_hour(logs)),
         functions=_functions(logs, spans, how, samples_min),
     )
     before = _joined([run.before_init_ns for run in logs])
@@ -140,6 +140,12 @@ def _spans(
 def _share(logs: Sequence[Recorded], name: str) -> float:
     tries = sum(run.tries[name] for run in logs)
     return round(sum(run.failed[name] for run in logs) / tries, 6) if tries else 0.0
+
+
+def _deaths_per_hour(logs: Sequence[Recorded]) -> float:
+    """Of containers that nobody used: one that dies in use is a run that failed already."""
+    unused_hours = sum(run.unused_ns for run in logs) / 3.6e12
+    return float(f"{sum(run.deaths for run in logs) / unused_hours:.6g}") if unused_hours else 0.0
 
 
 def _functions(

@@ -62,8 +62,9 @@ class Recorded(Follower):
 
     `spans_ns` has the pauses, thaws and removals that went well; the removals of a drain, when much is removed at once,
     lie in `drained_ns`. `before_init_ns`: from a dispatch to the call of /init. `tries` and `failed` count what can
-    fail (FAILABLE). `stock` is the last that was wished before the first arrival. `memory_mb_ns` is the memory charged
-    until `ended_ns`, the instant at which the last invocation was settled.
+    fail (FAILABLE); `deaths` are of containers that nobody used, which all together stood unused for `unused_ns`.
+    `stock` is the last that was wished before the first arrival. `memory_mb_ns` is the memory charged until `ended_ns`,
+    the instant at which the last invocation was settled.
     """
 
     def __init__(self, functions: Functions | None = None) -> None:
@@ -78,13 +79,16 @@ class Recorded(Follower):
         self.failed: dict[str, int] = dict.fromkeys(FAILABLE, 0)
         self.removals: dict[act.RemoveReason, int] = {}
         self.stock: tuple[ev.StemCells, ...] = ()
-        self.steps = self.holds = self.deaths = self.ended_ns = self.memory_mb_ns = 0
+        self.steps = self.holds = self.ended_ns = self.memory_mb_ns = 0
+        self.deaths = self.unused_ns = 0
         self.now_ns = 0
         self._first_ns: int | None = None
         self._charged_mb = 0
         self._mb_ns = 0
         self._starting: dict[ContainerId, Start] = {}
         self._sizes_mb: dict[ContainerId, int] = {}
+        self._unused_since_ns: dict[ContainerId, int] = {}
+        self._users: dict[ContainerId, int] = {}
         self._asked: dict[tuple[Short, ContainerId], tuple[int, bool]] = {}
 
     def take(self, now_ns: int, event: ev.AnyEvent, actions: Sequence[act.AnyAction]) -> None:
@@ -148,7 +152,11 @@ class Recorded(Follower):
                 if not event.leaked:
                     self._gone(event.container)
             case ev.ContainerDied():
-                self.deaths += 1
+                self.deaths += event.container in self._unused_since_ns
+            case ev.RunFinished():
+                left = self._users[event.container] = self._users.get(event.container, 1) - 1
+                if not left:
+                    self._unused_since_ns[event.container] = self.now_ns
             case ev.StockChanged():
                 self.stock = event.stock if not self.arrivals else self.stock
             case ev.Paused() | ev.PauseFailed() | ev.Unpaused() | ev.UnpauseFailed() | ev.Removed() | ev.RemoveFailed():
@@ -168,10 +176,17 @@ class Recorded(Follower):
         if start is not None:
             start.ended_ns = self.now_ns
             start.good = good
+            if good:
+                self._unused_since_ns[container] = self.now_ns
             self._tried("start", good)
 
     def _gone(self, container: ContainerId) -> None:
         self._charged_mb -= self._sizes_mb.pop(container, 0)
+
+    def _used(self, container: ContainerId) -> None:
+        """It is unused no more, or no more."""
+        since_ns = self._unused_since_ns.pop(container, None)
+        self.unused_ns += 0 if since_ns is None else self.now_ns - since_ns
 
     def _asked_for(self, action: act.AnyAction) -> None:
         match action:
@@ -182,11 +197,16 @@ class Recorded(Follower):
                 self._starting[action.container] = start
                 self._sizes_mb[action.container] = action.stem.memory_mb
                 self._charged_mb += action.stem.memory_mb
+            case act.Dispatch():
+                self._users[action.container] = self._users.get(action.container, 0) + 1
+                self._used(action.container)
             case act.Pause() | act.Unpause() | act.Remove():
                 drained = False
                 if isinstance(action, act.Remove):
                     self.removals[action.reason] = self.removals.get(action.reason, 0) + 1
                     drained = action.reason == "drain"
+                    self._users.pop(action.container, None)
+                    self._used(action.container)
                 self._asked[_ASKS[type(action)], action.container] = (self.now_ns, drained)
             case act.HoldIntake():
                 self.holds += 1

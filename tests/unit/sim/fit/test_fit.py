@@ -106,6 +106,15 @@ def test_the_shares_of_failures_are_given_back(best: Fit) -> None:
     assert best.profile.failures.remove == 0.0
 
 
+def test_the_rate_of_deaths_is_given_back(tmp_path: Path) -> None:
+    mortal = Node(run=Constant(300 * MS), failures=Failures(deaths_per_hour=120.0))
+    workload = PoissonWorkload(FUNCTIONS[1:5], (0.5,) * 4, 3000, 2)
+    simulate(workload, mortal, policyset.default(4096), 5, decision_log=tmp_path / "log.jsonl")
+    failures = fit([tmp_path / "log.jsonl"]).profile.failures
+    assert failures.deaths_per_hour == pytest.approx(120.0, rel=0.25)
+    assert failures.run > 0.0, "some died under a run"
+
+
 def test_the_same_log_gives_the_same_profile_and_samples_are_few(log: Path, best: Fit) -> None:
     assert fit([log], logs_ns=2 * MS).profile == best.profile
     samples = fit([log], "samples").profile.stages["run"].latency
