@@ -81,16 +81,24 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
 
         return Recast(workload, self.profile.apply(workload.functions))
 
-    def simulate(self, seed: int | None = None, *, workload: Workload | None = None, **options: Any) -> Result:
+    def simulate(
+        self,
+        seed: int | None = None,
+        *,
+        workload: Workload | None = None,
+        passed: Callable[[int], bool] | None = None,
+        **options: Any,
+    ) -> Result:
         """Run it; None is the scenario's own seed. `workload` is what `build(seed)` gave, where that is at hand.
+        `passed` is told the simulated instant (ns) every few hundred invocations, and ends the workload there by False.
         `options` are those of `sim.simulate`. Raises SimulationError or TraceError."""
+        from sim.scenario.views import Watched, foreseeing  # numpy
+
         seed = self.seed if seed is None else seed
         fed = self.build(seed) if workload is None else workload
-        policy = self.policy
-        if policy.keep_alive.__struct_config__.tag == "oracle":
-            from sim.scenario.views import foreseeing
-
-            policy = foreseeing(policy, fed)
+        policy = foreseeing(self.policy, fed)
+        if passed is not None:
+            fed = Watched(fed, passed)
         return simulate(fed, self.node, policy, seed, **{"engine": self.engine, **options})
 
 

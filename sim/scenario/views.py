@@ -13,7 +13,7 @@ from invoker.policy.keepalive import Oracle
 from sim.node import warm_key
 from sim.workload import Block, SimFunction, Workload
 
-WATCHED_INVOCATIONS = 512
+WATCHED_INVOCATIONS = 128
 """So many invocations at a time are told of, and can be the last ones."""
 
 
