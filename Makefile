@@ -26,6 +26,10 @@ serve: $(run_stamp) ## keep an embedded invoker serving, to play with from a sec
 	@echo 'Ctrl-C stops it.'
 	@exec $(bin)/invoker dev
 
+.PHONY: cloud
+cloud: $(dev_stamp) ## a whole little cloud: controller, two invokers, Kafka, CouchDB, Docker; tells what to try
+	@scripts/cloud
+
 .PHONY: test
 test: $(dev_stamp) ## set up and run every check and test; starts a Docker daemon where it may
 	@scripts/test all

@@ -212,7 +212,7 @@ class Controller:
             "Functions-Transaction-Id": activation.transaction,
             "Functions-Activation-Id": activation.id,
             "Functions-Namespace": activation.namespace.encode("ascii", "replace").decode(),
-            "Functions-Function": activation.action.encode("ascii", "replace").decode(),
+            "Functions-Function": activation.action.rpartition("/")[2].encode("ascii", "replace").decode(),
         }
 
         def accepted() -> None:
