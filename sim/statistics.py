@@ -104,12 +104,12 @@ def quantile(values: Sequence[float], at: float, level: float = LEVEL) -> Interv
 
     Raises ValueError where so few values have no such interval.
     """
-    from scipy.stats import binom
+    from scipy.special import bdtrik
 
     ordered = sorted(values)
     count = len(ordered)
-    low = int(binom.ppf((1 - level) / 2, count, at))
-    high = int(binom.ppf((1 + level) / 2, count, at)) + 1
+    low = math.ceil(bdtrik((1 - level) / 2, count, at))
+    high = math.ceil(bdtrik((1 + level) / 2, count, at)) + 1
     if low < 1 or high > count:
         raise ValueError(f"{count} values are too few for an interval of the quantile {at:g} at {level:.0%}")
     return Interval(ordered[max(0, math.ceil(at * count) - 1)], ordered[low - 1], ordered[high - 1], level, count)
@@ -134,9 +134,9 @@ def warmed(values: Sequence[Value], cut: float = 0.1) -> Sequence[Value]:
 
 
 def _student(level: float, freedom: int) -> float:
-    from scipy.stats import t
+    from scipy.special import stdtrit  # scipy.stats has the same, and takes a second to load
 
-    return float(t.ppf((1 + level) / 2, freedom))
+    return float(stdtrit(freedom, (1 + level) / 2))
 
 
 def _lag_1(values: Sequence[float]) -> float:
