@@ -108,8 +108,8 @@ def quantile(values: Sequence[float], at: float, level: float = LEVEL) -> Interv
 
     ordered = sorted(values)
     count = len(ordered)
-    low = math.ceil(bdtrik((1 - level) / 2, count, at))
-    high = math.ceil(bdtrik((1 + level) / 2, count, at)) + 1
+    low = math.ceil(float(bdtrik((1 - level) / 2, count, at)))
+    high = math.ceil(float(bdtrik((1 + level) / 2, count, at))) + 1
     if low < 1 or high > count:
         raise ValueError(f"{count} values are too few for an interval of the quantile {at:g} at {level:.0%}")
     return Interval(ordered[max(0, math.ceil(at * count) - 1)], ordered[low - 1], ordered[high - 1], level, count)
