@@ -9,10 +9,9 @@ and news that comes late. Real daemons reorder: a container being removed may st
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Literal, TypeAlias
-
-import msgspec
 
 from invoker.policy.deadlines import Deadline
 from invoker.policy.types import ActivationId, ContainerId, PrewarmKey
@@ -101,7 +100,8 @@ TRANSITIONS: dict[State, dict[Input, State]] = {
 }
 
 
-class Container(msgspec.Struct, eq=False):
+@dataclass(slots=True, eq=False)
+class Container:
     """What the heart knows of one container. Instants are 0 where there is none.
 
     `owner` is the activation that a STARTING container is meant for. `claims` wait until the container can take them
@@ -122,10 +122,10 @@ class Container(msgspec.Struct, eq=False):
     start_ns: int = 0
     used_ns: int = 0
     idle_since_ns: int = 0
-    running: dict[ActivationId, int] = {}
-    claims: dict[ActivationId, None] = {}
-    pause: Deadline = msgspec.field(default_factory=Deadline)
-    expiry: Deadline = msgspec.field(default_factory=Deadline)
+    running: dict[ActivationId, int] = field(default_factory=lambda: {})
+    claims: dict[ActivationId, None] = field(default_factory=lambda: {})
+    pause: Deadline = field(default_factory=Deadline)
+    expiry: Deadline = field(default_factory=Deadline)
     owed_mb: int = 0
 
     @property

@@ -8,14 +8,14 @@ So a warm activation costs no heap operation, and no timer is armed and cancelle
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from heapq import heappop, heappush
-
-import msgspec
 
 from invoker.policy.types import ContainerId
 
 
-class Deadline(msgspec.Struct, eq=False, gc=False):
+@dataclass(slots=True, eq=False)
+class Deadline:
     """One container's deadline of one kind. `at_ns` 0: none. `entry_ns`: its live entry in the heap, 0 for none."""
 
     at_ns: int = 0

@@ -13,13 +13,12 @@ from typing import Any
 
 from invoker.policy import actions as act
 from invoker.policy import events as ev
+from invoker.policy import stock
 from invoker.policy.container import TRANSITIONS, Container, Input, PolicyError, State
-from invoker.policy.function import Function, Stem
+from invoker.policy.function import Function
 from invoker.policy.pool import Pool
-from invoker.policy.types import SECOND_NS, ActivationId, ContainerId
+from invoker.policy.types import ActivationId, ContainerId
 
-_RETRY_FIRST_NS = SECOND_NS
-_RETRY_DOUBLINGS_MAX = 6  # about a minute between two tries to start stock, at most
 _UNUSED = (State.IDLE, State.PAUSING, State.PAUSED)
 _BUSY = State.BUSY  # by itself, since a member of an Enum is looked up slowly
 _TAINTED = State.TAINTED
@@ -110,7 +109,7 @@ def _start_failed(pool: Pool, event: ev.ContainerStartFailed) -> None:
     owner = container.owner
     pool.admission.start_failed(container, owned=owner is not None)
     if owner is None:
-        _stock_failed(pool, pool.stem(container.stem))
+        stock.failed(pool, pool.stem(container.stem))
     else:
         container.owner = None
         function, claims = pool.part(container)
@@ -120,15 +119,6 @@ def _start_failed(pool: Pool, event: ev.ContainerStartFailed) -> None:
         _replace(pool, function, claims)
         pool.forget(function)
     _after_release(pool)
-
-
-def _stock_failed(pool: Pool, stem: Stem) -> None:
-    stem.starting -= 1
-    wait_ns = _RETRY_FIRST_NS << min(stem.failures, _RETRY_DOUBLINGS_MAX)
-    stem.failures += 1
-    stem.retry_at_ns = pool.now_ns + wait_ns
-    if not pool.draining:
-        pool.arm("stock", stem.retry_at_ns)
 
 
 def _initialized(pool: Pool, event: ev.ContainerInitialized) -> None:
@@ -165,7 +155,7 @@ def _run_finished(pool: Pool, event: ev.RunFinished) -> None:
             container.move("finished" if left else "emptied")
         run_ns = pool.now_ns - running.pop(activation)
         usual_ns = function.run_ns
-        function.run_ns = (7 * usual_ns + run_ns) // 8 if usual_ns else run_ns
+        function.run_ns = usual_ns + ((run_ns - usual_ns) >> 3) if usual_ns else run_ns
         function.active -= 1
         del pool.placed[activation]
         if left:
@@ -322,7 +312,7 @@ def _timer_fired(pool: Pool, event: ev.TimerFired) -> None:
                 pool.remove_ready(container, "surplus")
         _rearm(pool, "expire", pool.expiries.next_ns())
     elif event.timer == "stock":
-        _review_stock(pool)
+        stock.review(pool)
     else:
         pool.admission.overdue()
         _after_release(pool)
@@ -331,50 +321,6 @@ def _timer_fired(pool: Pool, event: ev.TimerFired) -> None:
 def _rearm(pool: Pool, timer: ev.TimerName, at_ns: int) -> None:
     if at_ns:
         pool.arm(timer, at_ns)
-
-
-def _review_stock(pool: Pool) -> None:
-    """A failed start is to be tried again, the prewarm policy's period has passed, or the keep-alive policy's wishes
-    change."""
-    if pool.draining:
-        return
-    for stem in pool.keep_alive.foresee(pool.now_ns):
-        pool.limit_surplus(stem, pool.now_ns)
-    if pool.review_at_ns and pool.now_ns >= pool.review_at_ns:
-        pool.prewarm.review()
-        pool.review_at_ns = pool.now_ns + pool.prewarm.period_ns()
-        _follow_wishes(pool)
-    else:
-        pool.restock_all()
-    retries = [stem.retry_at_ns for stem in pool.stems.values() if stem.retry_at_ns > pool.now_ns]
-    if pool.review_at_ns:
-        retries.append(pool.review_at_ns)
-    if retries:
-        pool.arm("stock", min(retries))
-    pool.arm_foresight()
-
-
-def _follow_wishes(pool: Pool) -> None:
-    wanted = pool.prewarm.wanted()
-    for stem in pool.stems.values():
-        stem.wanted = 0
-    for key, count in wanted.items():
-        pool.stem(key).wanted = count
-    for stem in pool.stems.values():
-        for container in list(stem.ready.values())[: max(0, len(stem.ready) - stem.target)]:
-            pool.remove_ready(container, "surplus")
-    pool.restock_all()
-
-
-def _stock_changed(pool: Pool, event: ev.StockChanged) -> None:
-    if pool.draining:
-        return
-    pool.prewarm.stock(event.stock)
-    _follow_wishes(pool)
-    period_ns = pool.prewarm.period_ns()
-    if period_ns and not pool.review_at_ns:
-        pool.review_at_ns = pool.now_ns + period_ns
-        pool.arm("stock", pool.review_at_ns)
 
 
 def _drain_requested(pool: Pool, _event: ev.DrainRequested) -> None:
@@ -403,6 +349,6 @@ _HANDLERS: dict[type[ev.AnyEvent], Callable[[Pool, Any], None]] = {
     ev.RemoveFailed: _remove_failed,
     ev.ContainerDied: _died,
     ev.TimerFired: _timer_fired,
-    ev.StockChanged: _stock_changed,
+    ev.StockChanged: stock.changed,
     ev.DrainRequested: _drain_requested,
 }
