@@ -1,6 +1,7 @@
 """◇ The simulator: the heart that ships (`invoker.policy`), fed by drawn latencies and written-down or drawn arrivals.
 
     result = simulate(workload, node, policy, seed)
+    result = simulate_cluster(workload, cluster, policy, seed)
 
 `workload` says who calls what and when, `node` how long things take and how often they fail, `policy` is the same
 PolicySet that the invoker runs with. The same four give the same result, to the bit.
@@ -14,6 +15,7 @@ from typing import Literal
 
 from invoker.policy import PolicySet, Pool
 from sim.body import Ledger
+from sim.cluster import Cluster, ClusterResult, Member, Network, Outage, simulate_cluster
 from sim.decision_log import logged
 from sim.driver import NodeDriver
 from sim.errors import SimulationError
@@ -27,10 +29,15 @@ from sim.workload import Block, ListWorkload, PoissonWorkload, SimFunction, Work
 
 __all__ = [
     "Block",
+    "Cluster",
+    "ClusterResult",
     "Engine",
     "Failures",
     "ListWorkload",
+    "Member",
+    "Network",
     "Node",
+    "Outage",
     "PoissonWorkload",
     "Result",
     "SimFunction",
@@ -38,6 +45,7 @@ __all__ = [
     "Timeline",
     "Workload",
     "simulate",
+    "simulate_cluster",
 ]
 
 Engine = Literal["fast", "simpy"]

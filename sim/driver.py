@@ -142,8 +142,8 @@ class NodeDriver:
         self._run(request, action)
 
     def _run(self, request: Request, action: act.Dispatch) -> None:
-        request.began_ns = self.now_ns
-        if self._chance.hangs(request):
+        request.began_ns = self.kernel.now_ns
+        if not self._chance.steady and self._chance.hangs(request):
             self._ended(request, action, self._node.limit_ns, good=False, hung=True)
         elif "cpu" in self._shared:
             self._stage(request, action, request.run_ns, partial(self._ran, request, action, 0))

@@ -111,6 +111,21 @@ def warm_key(name: str) -> WarmKey:
     return WarmKey(namespace, namespace, action, "0.0.1", "1-0", "")
 
 
+class Drawn:
+    """A latency and the stream that it is drawn from, by number. One that never varies is not drawn."""
+
+    __slots__ = ("_latency", "_stream", "constant_ns")
+
+    def __init__(self, latency: Latency, seed: int, name: str) -> None:
+        self._latency = latency
+        self._stream = Stream(seed, name)
+        self.constant_ns = latency.ns if isinstance(latency, Constant) else -1
+
+    def at_ns(self, index: int) -> int:
+        """What the thing of that number takes."""
+        return self.constant_ns if self.constant_ns >= 0 else self._latency.draw(self._stream.at(index))
+
+
 _HOUR_NS = 60 * MINUTE_NS
 _COUNTED = ("stock", "pause", "thaw", "remove", "stock death")
 
@@ -134,11 +149,17 @@ class Chance:
         self._run_latency = [function.run or node.run for function in functions]
         self._runs: list[random.Random | None] = [None] * len(functions)
         own = f"{name}/" if name else ""
-        prefixes = {what: own if what in _COUNTED else "" for what in (*_SHARES, *_COUNTED, "death", "logs")}
-        self._streams = {what: Stream(seed, prefix + what) for what, prefix in prefixes.items()}
-        self._chances = {what: Stream(seed, f"{prefixes[what]}{what} fails") for what in _SHARES}
+        prefixes = {what: own if what in _COUNTED else "" for what in _SHARES}
+        self._streams = {what: Stream(seed, what) for what in ("start", "init", "death")}
+        self._streams["stock death"] = Stream(seed, f"{own}stock death")
+        self._chances = {what: Stream(seed, f"{prefix}{what} fails") for what, prefix in prefixes.items()}
+        self._logs = Drawn(node.logs, seed, "logs")
+        self._stock = Drawn(node.cold, seed, f"{own}stock")
+        self._pauses = Drawn(node.pause, seed, f"{own}pause")
+        self._thaws = Drawn(node.thaw, seed, f"{own}thaw")
+        self._removals = Drawn(node.remove, seed, f"{own}remove")
         self._counts: dict[str, int] = dict.fromkeys(_COUNTED, 0)
-        self.constant_logs_ns = node.logs.ns if isinstance(node.logs, Constant) else -1
+        self.constant_logs_ns = self._logs.constant_ns
         self.flawless = not (self._fails.init or self._fails.run)
         self.mortal = self._fails.deaths_per_hour > 0.0
         self.steady = not (self.mortal or self._fails.hang)
@@ -161,15 +182,13 @@ class Chance:
 
     def logs_ns(self, request: Request) -> int:
         """How long the invocation's log is collected."""
-        if self.constant_logs_ns >= 0:
-            return self.constant_logs_ns
-        return self._node.logs.draw(self._streams["logs"].at(request.index))
+        return self._logs.at_ns(request.index)
 
     def start(self, action: act.Start, request: Request | None) -> tuple[int, ev.AnyEvent]:
         """What a start takes on an idle machine (ns), and how it ends."""
         if request is None:
             index = self._count("stock")
-            took_ns = self._node.cold.draw(self._streams["stock"].at(index))
+            took_ns = self._stock.at_ns(index)
         else:
             index = request.index
             latency = self._functions[request.function].cold or self._node.cold
@@ -202,21 +221,21 @@ class Chance:
         """What a pause takes (ns), and how it ends."""
         index = self._count("pause")
         failed = self._happens("pause", index, self._fails.pause)
-        took_ns = self._node.pause.draw(self._streams["pause"].at(index))
+        took_ns = self._pauses.at_ns(index)
         return took_ns, ev.PauseFailed(container) if failed else ev.Paused(container)
 
     def thaw(self, container: ContainerId) -> tuple[int, ev.AnyEvent]:
         """What a thaw takes (ns), and how it ends."""
         index = self._count("thaw")
         failed = self._happens("thaw", index, self._fails.thaw)
-        took_ns = self._node.thaw.draw(self._streams["thaw"].at(index))
+        took_ns = self._thaws.at_ns(index)
         return took_ns, ev.UnpauseFailed(container, "platform") if failed else ev.Unpaused(container)
 
     def remove(self, container: ContainerId) -> tuple[int, ev.AnyEvent]:
         """What a removal takes (ns), and how it ends."""
         index = self._count("remove")
         failed = self._happens("remove", index, self._fails.remove)
-        took_ns = self._node.remove.draw(self._streams["remove"].at(index))
+        took_ns = self._removals.at_ns(index)
         return took_ns, ev.RemoveFailed(container) if failed else ev.Removed(container)
 
     def _happens(self, name: str, index: int, share: float) -> bool:

@@ -60,9 +60,10 @@ class Stream:
 
     def random(self) -> float:
         """The next number of the sequence, in [0, 1), with 53 bits."""
-        return (self.bits() >> 11) * _TO_UNIT
-
-    def bits(self) -> int:
-        """The next number of the sequence as 64 bits, each value as likely."""
         self._state = (self._state + _STEP) & _MASK
-        return _mix(self._state)
+        return (_mix(self._state) >> 11) * _TO_UNIT
+
+    def bits(self, index: int) -> int:
+        """The number `index` (from 0) of 64 bits, each value as likely: a single one for each thing, in half the time
+        of `at`. Not to be used beside it."""
+        return _mix((self._key + index * _STEP) & _MASK)
