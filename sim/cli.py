@@ -44,6 +44,7 @@ for _name, _group, _summary in (
     ("replay", _ASK, "What a decision log's run would have been under other policies or memory."),
 ):
     app.command(f"sim.commands.{_name}:{_name}", name=_name, group=_group, help=_summary)
+app.command("sim.commands.trace:app", name="trace", group=_MAKE, help="Describe, clean, convert and generate traces.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pathlib
 import sys
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -140,10 +141,9 @@ def timeline(result: Result) -> pd.DataFrame:
 
 def _parquet(path: pathlib.Path, frame: pd.DataFrame, columns: dict[str, str]) -> None:
     """Written so that an interrupted write leaves the name free."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    table: Any = pa.Table.from_pandas(frame, preserve_index=False)
+    pa: Any = import_module("pyarrow")  # it has no types
+    parquet: Any = import_module("pyarrow.parquet")
+    table = pa.Table.from_pandas(frame, preserve_index=False)
     told = [field.with_metadata({"description": columns[field.name]}) for field in table.schema]
     table = table.cast(pa.schema(told, metadata=table.schema.metadata))
     unfinished = path.with_suffix(".unfinished")

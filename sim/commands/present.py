@@ -134,3 +134,27 @@ def interruptible() -> Generator[Interrupt]:
         yield interrupt
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+class Watch:
+    """How far a workload was read: `passed` is to be told each instant, as `sim.scenario.views.Watched` does, and says
+    whether to go on. `cut_short_ns` is the instant at which Ctrl-C ended it, None where it did not."""
+
+    def __init__(self, advance: Advance, interrupt: Interrupt) -> None:
+        self._advance = advance
+        self._interrupt = interrupt
+        self.cut_short_ns: int | None = None
+
+    def passed(self, at_ns: int) -> bool:
+        """The workload came to this instant."""
+        self._advance(at_ns / 1e9)
+        if self._interrupt.asked and self.cut_short_ns is None:
+            self.cut_short_ns = at_ns
+        return not self._interrupt.asked
+
+
+@contextlib.contextmanager
+def watch(what: str, length_s: float | None) -> Generator[Watch]:
+    """While a workload of this length is read, a bar shows how far; a first Ctrl-C ends it there."""
+    with progress(what, length_s, lambda done_s: span(done_s * 1e3)) as advance, interruptible() as interrupt:
+        yield Watch(advance, interrupt)

@@ -73,20 +73,9 @@ def run(
 
 def _simulated(scenario: Scenario, options: dict[str, Any]) -> tuple[Result, int | None]:
     """The result, and the simulated instant at which Ctrl-C ended it."""
-    workload = scenario.build()
-    length_s = scenario.workload.length_s
-    cut_short_ns: int | None = None
-    with (
-        present.progress("simulated", length_s, lambda done_s: present.span(done_s * 1e3)) as advance,
-        present.interruptible() as interrupt,
-    ):
-
-        def passed(at_ns: int) -> bool:
-            nonlocal cut_short_ns
-            advance(at_ns / 1e9)
-            if interrupt.asked:
-                cut_short_ns = at_ns
-            return not interrupt.asked
-
-        result = scenario.simulate(workload=workload, passed=passed, **options)
-    return result, cut_short_ns
+    workload, report = scenario.read()
+    if report is not None and (report.mended or report.dropped):
+        present.tell(f"{report.text().splitlines()[0]}; `sim trace clean` tells why")
+    with present.watch("simulated", scenario.workload.length_s) as watch:
+        result = scenario.simulate(workload=workload, passed=watch.passed, **options)
+    return result, watch.cut_short_ns

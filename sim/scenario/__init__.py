@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, get_args
 
 import msgspec
 from msgspec import inspect
@@ -23,6 +23,9 @@ from sim.profile import load as load_profile
 from sim.scenario.document import Document, ScenarioError, Tree, read
 from sim.scenario.reading import BAD, Reader
 from sim.scenario.workloads import AnyWorkload
+
+if TYPE_CHECKING:
+    from sim.traces import CleaningReport
 
 __all__ = ["Scenario", "ScenarioError", "load", "of_settings"]
 
@@ -74,12 +77,16 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     def build(self, seed: int | None = None) -> Workload:
         """The workload that `simulate(seed)` runs. Making it may take time (a trace is read): it can be handed to
         several simulations. Raises SimulationError or TraceError."""
-        workload = self.workload.build(self.seed if seed is None else seed, self.document.directory)
+        return self.read(seed)[0]
+
+    def read(self, seed: int | None = None) -> tuple[Workload, CleaningReport | None]:
+        """The same, and what the reader of a trace changed; None where nothing was read."""
+        workload, report = self.workload.read(self.seed if seed is None else seed, self.document.directory)
         if self.profile is None:
-            return workload
+            return workload, report
         from sim.scenario.views import Recast
 
-        return Recast(workload, self.profile.apply(workload.functions))
+        return Recast(workload, self.profile.apply(workload.functions)), report
 
     def simulate(
         self,
@@ -99,7 +106,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
         policy = foreseeing(self.policy, fed)
         if passed is not None:
             fed = Watched(fed, passed)
-        return simulate(fed, self.node, policy, seed, **{"engine": self.engine, **options})
+        options.setdefault("engine", self.engine)
+        return simulate(fed, self.node, policy, seed, **options)
 
 
 def load(path: str | pathlib.Path) -> Scenario:
@@ -121,7 +129,7 @@ def _made(document: Document) -> Scenario:
             reader.unknown((key,), TOP)
     if "workload" not in tree:
         reader.problem((), "workload is missing; the smallest is `workload: poisson`", name="")
-        workload = BAD
+        workload: Any = BAD
     else:
         workload = reader.value(inspect.type_info(AnyWorkload), tree["workload"], ("workload",))
     node, profile = _node(reader, tree.get("node"), document)
@@ -138,7 +146,7 @@ def _node(reader: Reader, value: Any, document: Document) -> tuple[Any, Profile 
     """The node, over the measured one that a profile tells of, which is the second value."""
     profile: Profile | None = None
     base = Node()
-    given = {} if value is None else reader.given(Node, value, ("node",), base, beside=("profile",))
+    given: Any = {} if value is None else reader.given(Node, value, ("node",), base, beside=("profile",))
     path = cast("Tree", value).get("profile") if isinstance(value, dict) else None
     if path is not None:
         try:

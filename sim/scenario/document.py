@@ -100,11 +100,9 @@ def _put(tree: Tree, path: Path, value: Any, name: str) -> None:
             cast("Tree", here).setdefault(key, {})
         else:
             raise ScenarioError(f"{name}: {dotted(path[:depth])} is {here!r}, which has no parts")
-        if last:
-            here[key] = value
-        else:
-            here[key] = _opened(here[key], tag_word(path), path[depth + 1])
-            here = here[key]
+        container = cast("Any", here)
+        container[key] = value if last else _opened(container[key], tag_word(path), path[depth + 1])
+        here = container[key]
 
 
 def _key(tree: Tree, part: str, *, last: bool, tag: bool) -> str:
@@ -158,7 +156,7 @@ def _yaml(text: str, name: str) -> tuple[Any, dict[Path, int]]:
     lines: dict[Path, int] = {}
     loader = yaml.SafeLoader(text)
     try:
-        node = cast("yaml.Node | None", loader.get_single_node())
+        node = loader.get_single_node()
         return ({} if node is None else _Nodes(loader, lines, name).value(node, ())), lines
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark

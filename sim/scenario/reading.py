@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from typing import Any, Final, NamedTuple, TypeVar, cast
+from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 from msgspec import inspect
@@ -24,8 +24,6 @@ from invoker.policy.types import PrewarmKey
 from sim.node import DOCKER_SLOWDOWN, Node
 from sim.scenario.document import UNITS, Document, Path, ScenarioError, Tree, dotted, stem, tag_word
 from sim.scenario.values import measured, number, words
-
-Shape = TypeVar("Shape")
 
 BAD: Final = object()
 """What a setting that is wrong is read as; the problem is noted."""
@@ -68,11 +66,11 @@ _WORDS: Final[dict[tuple[type, str], dict[str, Any]]] = {
 """Values that have a name."""
 _ADAPTED: Final[dict[type, tuple[type, Callable[[Any], Any]]]] = {StemCells: (Stock, Stock.cells)}
 """Structs that a file has another form for, and the way from that."""
-_KINDS: Final[dict[type[inspect.Type], str]] = {
-    inspect.IntType: "a whole number",
-    inspect.FloatType: "a number",
-    inspect.StrType: "a text",
-    inspect.BoolType: "true or false",
+_KINDS: Final[dict[type[inspect.Type], tuple[type, str]]] = {
+    inspect.IntType: (int, "a whole number"),
+    inspect.FloatType: (float, "a number"),
+    inspect.StrType: (str, "a text"),
+    inspect.BoolType: (bool, "true or false"),
 }
 
 
@@ -113,7 +111,7 @@ class Reader:
         self._problems.append((line, f"{where}: {called}{' ' if called and told[0] != ':' else ''}{told}"))
         return BAD
 
-    def struct(self, kind: type[Shape], value: Any, path: Path, base: Shape | None = None) -> Shape | Any:
+    def struct(self, kind: type, value: Any, path: Path, base: Any = None) -> Any:
         """A struct from a mapping; what isn't given is the `base`'s, or the struct's own default. BAD if wrong."""
         if kind in _ADAPTED:
             shape, adapt = _ADAPTED[kind]
@@ -127,7 +125,7 @@ class Reader:
             example = " or ".join(dict.fromkeys((stem(missing[0].name), missing[0].name)))
             return self.problem(path, f": {example} is missing")
         try:
-            return kind(**given) if base is None else msgspec.structs.replace(cast(Any, base), **given)
+            return kind(**given) if base is None else msgspec.structs.replace(base, **given)
         except ValueError as error:
             return self.problem(path, f": {str(error).partition(': ')[2] or error}")
 
@@ -206,7 +204,7 @@ class Reader:
                 sort = str(type(default).__struct_config__.tag) if isinstance(default, msgspec.Struct) else ""
                 if sort not in sorts:
                     return self.problem(path, f": {tag} is missing; there are {', '.join(sorts)}")
-                return self.struct(cast(Any, sorts[sort]), tree, path, cast(Any, default))
+                return self.struct(sorts[sort], tree, path, default)
             sort, rest = tree[tag], {key: each for key, each in tree.items() if key != tag}
             place = (*path, tag)
         else:
@@ -251,19 +249,22 @@ class Reader:
             value = str(value)
         if isinstance(kind, inspect.FloatType) and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
-        wanted = _KINDS.get(type(kind), "another value")
+        expected, wanted = _KINDS.get(type(kind), (object, "another value"))
         if unit and unit != "_bytes":
             wanted = f"{wanted} of {unit[1:].upper() if unit == '_mb' else unit[1:]}, or one with its unit"
-        expected = {inspect.IntType: int, inspect.FloatType: float, inspect.StrType: str, inspect.BoolType: bool}
-        if type(value) is not expected.get(type(kind)):
+        if type(value) is not expected:
             return self.problem(path, f"is {words(value)}, and wants {wanted}")
-        if isinstance(kind, (inspect.IntType, inspect.FloatType)):
-            for limit, told, right in (
-                (kind.ge, "at least", lambda low: value >= low),
-                (kind.gt, "more than", lambda low: value > low),
-                (kind.le, "at most", lambda high: value <= high),
-                (kind.lt, "less than", lambda high: value < high),
-            ):
-                if limit is not None and not right(limit):
-                    return self.problem(path, f"is {words(value)}, and is {told} {limit}")
+        if isinstance(kind, (inspect.IntType, inspect.FloatType)) and (told := _beyond(kind, value)):
+            return self.problem(path, f"is {words(value)}, and must be {told}")
         return value
+
+
+def _beyond(kind: inspect.IntType | inspect.FloatType, value: float) -> str:
+    """Which bound the number breaks, in words; "" for none."""
+    if kind.ge is not None and value < kind.ge:
+        return f"at least {kind.ge}"
+    if kind.gt is not None and value <= kind.gt:
+        return f"more than {kind.gt}"
+    if kind.le is not None and value > kind.le:
+        return f"at most {kind.le}"
+    return ""

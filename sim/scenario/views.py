@@ -10,8 +10,8 @@ import numpy as np
 
 from invoker.policy import PolicySet
 from invoker.policy.keepalive import Oracle
-from sim.node import warm_key
-from sim.workload import Block, SimFunction, Workload
+from sim.node import Chance, Node, warm_key
+from sim.workload import DRAWN, Block, SimFunction, Workload
 
 WATCHED_INVOCATIONS = 128
 """So many invocations at a time are told of, and can be the last ones."""
@@ -26,7 +26,7 @@ class Busiest:
         for block in workload.blocks():
             totals += np.bincount(np.frombuffer(block.function, np.uint32), minlength=len(totals))
         chosen = np.sort(np.argsort(-totals, kind="stable")[:count])
-        self.functions = tuple(workload.functions[at] for at in chosen.tolist())
+        self.functions = tuple(workload.functions[int(at)] for at in chosen)
         self._places = np.full(len(totals), -1, np.int64)
         self._places[chosen] = np.arange(len(chosen))
         self._workload = workload
@@ -50,6 +50,27 @@ class Recast:
     def __init__(self, workload: Workload, functions: Sequence[SimFunction]) -> None:
         self.functions = tuple(functions)
         self.blocks = workload.blocks
+
+
+class Told:
+    """The workload with the duration of every run told: those that it leaves open are drawn as a simulation with this
+    node and seed draws them."""
+
+    def __init__(self, workload: Workload, node: Node, seed: int) -> None:
+        self.functions = workload.functions
+        self._workload = workload
+        self._node = node
+        self._seed = seed
+
+    def blocks(self) -> Iterator[Block]:
+        """The invocations; the same each time."""
+        run_ns = Chance(self._node, self.functions, self._seed).run_ns
+        for block in self._workload.blocks():
+            runs = (
+                run_ns(function) if wished_ns == DRAWN else wished_ns
+                for function, wished_ns in zip(block.function, block.run_ns, strict=True)
+            )
+            yield Block(block.at_ns, block.function, array("q", runs))
 
 
 class Watched:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Sequence
-from typing import Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import msgspec
 
 from sim.errors import SimulationError
 from sim.latency import Latency
 from sim.workload import PoissonWorkload, SimFunction, Workload
+
+if TYPE_CHECKING:
+    from sim.traces import CleaningReport
 
 Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
@@ -46,11 +49,16 @@ class _Spec(msgspec.Struct, frozen=True, kw_only=True):
 
     def build(self, seed: int, directory: pathlib.Path) -> Workload:
         """The workload; a trace's path starts from the directory. Raises SimulationError or TraceError."""
+        return self.read(seed, directory)[0]
+
+    def read(self, seed: int, directory: pathlib.Path) -> tuple[Workload, CleaningReport | None]:
+        """The same, and what the reader of a trace changed; None where nothing was read."""
         from sim.generator import compose  # numpy
         from sim.scenario.views import Busiest
 
         try:
             workload = self._made(seed, directory)
+            report: CleaningReport | None = getattr(workload, "report", None)
             if self.busiest is not None:
                 workload = Busiest(workload, self.busiest)
             if self.faster != 1.0:
@@ -59,7 +67,7 @@ class _Spec(msgspec.Struct, frozen=True, kw_only=True):
                 workload = compose.Head(workload, invocations=self.head_invocations, duration_s=self.head_s)
         except ValueError as error:
             raise SimulationError(f"workload: {error}") from error
-        return workload
+        return workload, report
 
     @property
     def length_s(self) -> float | None:

@@ -85,9 +85,10 @@ def test_options_alter_the_file_and_stand_without_one(day: Path, capsys: pytest.
 
 def test_a_trace_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trace = tmp_path / "mine.csv"
-    trace.write_text("app,func,end_timestamp,duration\na,f,10.5,0.5\na,g,11,1\n", "utf-8")
-    told = _json(capsys, "run", "--trace", f"azure2021:{trace}", "--memory", "1 GB")
-    assert told["summary"]["invocations"] == 2
+    trace.write_text("app,func,end_timestamp,duration\na,f,10.5,0.5\na,g,11,1\na,g,soon,1\n", "utf-8")
+    out, err = _told(capsys, "run", "--trace", f"azure2021:{trace}", "--memory", "1 GB", "--json")
+    assert json.loads(out)["summary"]["invocations"] == 2
+    assert err.startswith("3 rows read, 2 kept, 0 mendings; `sim trace clean` tells why\n")
     err = _told(capsys, "run", "--trace", str(trace), code=ExitCode.REFUSED)[1]
     assert "write the format before it, as azure2021:" in err
 

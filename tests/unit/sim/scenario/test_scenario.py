@@ -186,7 +186,7 @@ engine: warp
         ("policy: {memory: 4096}", "policy.memory is 4096 without a unit; write it as 4096 GB, say"),
         ("policy: {memory: 1 GB, keep_alive: gdsf}", "policy.keep_alive is 'gdsf', which there is not; there are "),
         ("policy: {memory: 4 GB, queue_limit: true}", "policy.queue_limit is true, and wants a whole number"),
-        ("policy: {memory: 1 GB, keep_alive: {ttl_ns: -1}}", "policy.keep_alive.ttl_ns is -1, and is at least 0"),
+        ("policy: {memory: 1 GB, keep_alive: {ttl_ns: -1}}", "policy.keep_alive.ttl_ns is -1, and must be at least 0"),
         ("policy: 4 GB", "policy.memory is missing: the node's memory for containers, as 16 GB"),
         ("policy: {memory: 4 GB, keep_alive: 3}", "policy.keep_alive is 3, which there is not; there are lru-ttl,"),
         ("node: fast", "node is 'fast', and wants settings of its own"),
