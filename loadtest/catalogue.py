@@ -6,6 +6,7 @@ put or deleted through this controller is forgotten at once.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import secrets
@@ -65,6 +66,7 @@ class Catalogue:
         self._subjects = segment(settings.subjects_database)
         self._ttl_s = action_ttl_s
         self._known: OrderedDict[str, tuple[float, Action]] = OrderedDict()
+        self._reading: dict[str, asyncio.Task[Action]] = {}
         self._identities: dict[str, Identity] = {}
         self._identities_s = -SUBJECTS_EVERY_S
 
@@ -76,9 +78,17 @@ class Catalogue:
         known = self._known.get(full_name)
         if known is not None and time.monotonic() < known[0]:
             return known[1]
+        reading = self._reading.get(full_name)
+        if reading is None:  # those who ask at the same time share one read
+            reading = asyncio.get_running_loop().create_task(self._read_action(path, name))
+            self._reading[full_name] = reading
+            reading.add_done_callback(lambda _: self._reading.pop(full_name, None))
+        return await asyncio.shield(reading)
+
+    async def _read_action(self, path: str, name: str) -> Action:
         found = decode_document(await self.document(path, name))
-        self._known[full_name] = (time.monotonic() + self._ttl_s, found)
-        self._known.move_to_end(full_name)
+        self._known[f"{path}/{name}"] = (time.monotonic() + self._ttl_s, found)
+        self._known.move_to_end(f"{path}/{name}")
         if len(self._known) > ACTIONS_REMEMBERED:
             self._known.popitem(last=False)
         return found

@@ -165,11 +165,12 @@ class Door:
 
     async def _invoke(self, request: web.Request) -> web.Response:
         path, name = _action(request)
-        if (request.content_length or 0) > PARAMETERS_BYTES_MAX:
+        parameters = await request.read()
+        if len(parameters) > PARAMETERS_BYTES_MAX:
             raise Refusal(413, f"the parameters are longer than {PARAMETERS_BYTES_MAX} bytes")
         activation = await self._controller.invoke(
             f"{path}/{name}",
-            await request.read(),
+            parameters,
             blocking=_flag(request, "blocking"),
             caller=request[CALLER],
             wait_s=min(_number(request, "timeout", int(WAIT_MAX_S * 1000)) / 1000, WAIT_MAX_S),

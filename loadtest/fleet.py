@@ -18,6 +18,8 @@ from invoker.policy.balancing.supervision import SILENCE_NS, Health, Result, Sup
 from invoker.policy.types import ActivationId
 
 MS_NS = 1_000_000
+TOPIC_SILENCE_NS = SILENCE_NS // 2
+"""Without a ping on the topic for so long, answers to GET /ping are as good: Kafka may be away, and the invoker not."""
 
 
 class Fleet:
@@ -29,7 +31,8 @@ class Fleet:
         self._memory_mb = dict(memory_mb)
         self._controller = Controller(spec, controllers)
         self._supervisors = [Supervisor() for _ in self._instances]
-        self._heard_ns: dict[int, int] = {}
+        self._heard: dict[int, tuple[int, bool]] = {}  # by the topic, when last: (instant, whether it was enabled)
+        self._closed: set[int] = set()
         self._deadlines: list[tuple[int, ActivationId]] = []
         self._tests: list[int] = []
         self._scale = scale
@@ -43,21 +46,28 @@ class Fleet:
         """A ping on the topic. False for an invoker that is not of this cluster."""
         if instance not in self._ranks:
             return False
-        self._heard_ns[instance] = now_ns
+        self._heard[instance] = (now_ns, enabled)
         self._memory_mb[instance] = self._memory_mb[instance] or memory_mb
-        self._present(now_ns, instance, enabled)
+        if instance not in self._closed:
+            self._present(now_ns, instance, enabled)
         return True
 
     def answered(self, now_ns: int, instance: int) -> None:
-        """It answered to GET /ping. Where it also pings by the topic, that counts alone: it tells whether the invoker
-        is enabled. Of an invoker whose memory is not known this is not enough to send it anything."""
-        heard_ns = self._heard_ns.get(instance)
-        if self._memory_mb[instance] and (heard_ns is None or now_ns - heard_ns >= SILENCE_NS):
+        """It answered to GET /ping. Where it also pings by the topic that alone counts, for a ping tells whether the
+        invoker is enabled. Of an invoker whose memory is not known this is not enough to send it anything."""
+        self._closed.discard(instance)
+        heard_ns, enabled = self._heard.get(instance, (now_ns - TOPIC_SILENCE_NS, True))
+        if self._memory_mb[instance] and enabled and now_ns - heard_ns >= TOPIC_SILENCE_NS:
             self._present(now_ns, instance, True)
 
-    def absent(self, now_ns: int, instance: int) -> None:
-        """Nobody listens at its address, or it wants nothing: unfit at once, without waiting for its silence."""
+    def absent(self, now_ns: int, instance: int) -> bool:
+        """Nobody listens at its address, or it wants nothing: unfit at once, without waiting for its silence, and until
+        it answers there. Whether that is news."""
+        news = instance not in self._closed
+        self._closed.add(instance)
+        self._heard.pop(instance, None)
         self._present(now_ns, instance, False)
+        return news
 
     def tested(self, now_ns: int, instance: int, result: Result) -> None:
         """A test action has ended."""

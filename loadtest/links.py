@@ -66,7 +66,11 @@ class Links:
             await session.close()
 
     async def send(
-        self, to: InvokerAddress, body: bytes, headers: Mapping[str, str], accepted: Callable[[], object]
+        self,
+        to: InvokerAddress,
+        body: bytes,
+        headers: Mapping[str, str],
+        accepted: Callable[[], object] = lambda: None,
     ) -> bytes:
         """POST /invoke: calls `accepted` once the head has come, and returns the acknowledgement at the end.
 
@@ -84,14 +88,18 @@ class Links:
                     f"invoker{to.instance} accepted the activation, and its answer broke off: {_words(problem)}"
                 ) from problem
 
-    async def ping(self, to: InvokerAddress) -> bool | None:
-        """GET /ping: True where it answers, False where nobody listens, None where no answer came in time."""
+    async def ping(self, to: InvokerAddress) -> bool:
+        """GET /ping: whether it answered in time. Raises NotAccepted where nobody listens."""
         try:
             async with asyncio.timeout(self._settings.connect_timeout_s):
                 async with self._opened.get(to.url + PING, server_hostname=self._name) as response:
-                    return True if response.status == OK else None
-        except TimeoutError:
-            return None
+                    return response.status == OK
+        except aiohttp.ConnectionTimeoutError:
+            return False
+        except aiohttp.ClientConnectorError as problem:
+            raise NotAccepted(
+                f"invoker{to.instance} at {to.url} can't be reached: {_words(problem)}", unfit=True
+            ) from (problem)
         except (aiohttp.ClientError, OSError):
             return False
 

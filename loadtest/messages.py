@@ -193,7 +193,7 @@ def activation_message(
     )
 
 
-def test_message(controller: str, activation: str, start_ms: int) -> bytes:
+def probe_message(controller: str, activation: str, start_ms: int) -> bytes:
     """The controller's test action for an invoker that isn't known to work; `start_ms` is the same in all of them."""
     return _encode(
         action={"path": PROBE_PATH, "name": f"{PROBE_NAME}{controller}", "version": "0.0.1"},

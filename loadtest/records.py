@@ -24,6 +24,7 @@ BATCH_BYTES_MAX = 5 << 20
 PENDING_BYTES_MAX = 256 << 20
 CLOSE_LIMIT_S = 10.0
 STORED = (201, 202)
+CONFLICT = "conflict"  # a batch whose answer got lost was stored all the same
 
 
 class RecordWriter:
@@ -47,14 +48,14 @@ class RecordWriter:
         task, self._task = self._task, None
         if task is None:
             return
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
         try:
             async with asyncio.timeout(CLOSE_LIMIT_S):
                 while self._pending:
                     await self._flush()
         except (TimeoutError, PlatformFault) as problem:
             log.warning("%d records of blocking activations are lost: %s", len(self._pending), problem)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
     def keep(self, namespace: str, activation: str, record: bytes) -> None:
         """A record that is to be stored. The oldest ones go where there are too many."""
@@ -96,7 +97,7 @@ class RecordWriter:
         if answer.status not in STORED:
             raise PlatformFault(told(answer, "storing records"))
         for row in msgspec.json.decode(answer.body, type=list[dict[str, object]]):
-            if "error" in row:
+            if row.get("error", CONFLICT) != CONFLICT:
                 log.warning("the record %s is not stored: %s", row.get("id"), row.get("reason"))
         for document in batch:
             record = self._pending.pop(document, None)

@@ -16,8 +16,8 @@ from typing import Any
 from invoker.errors import PlatformFault
 from invoker.policy.types import ActivationId
 from loadtest.fleet import Fleet
-from loadtest.links import Links
-from loadtest.messages import Acknowledgement, decode_ping, is_test, test_message
+from loadtest.links import Links, NotAccepted
+from loadtest.messages import Acknowledgement, decode_acknowledgement, decode_ping, is_test, probe_message
 from loadtest.settings import ControllerSettings, InvokerAddress
 from loadtest.topics import Topics
 
@@ -38,6 +38,7 @@ class Watch:
         given_up: Callable[[ActivationId], object],
     ) -> None:
         self._settings = settings
+        self._addresses = {each.instance: each for each in settings.invokers}
         self._fleet = fleet
         self._links = links
         self._topics = topics
@@ -92,20 +93,27 @@ class Watch:
                 await asyncio.sleep(TICK_S / 2)
 
     async def _send_test(self, instance: int) -> None:
-        """Upstream's way: by the topic, beside all slots. One that can't be sent comes again in a minute."""
+        """Upstream's way is the topic, beside all slots; where Kafka is away, HTTP is as good. One that can't be sent
+        comes again in a minute."""
+        message = probe_message(self._settings.name, uuid.uuid4().hex, self._start_ms)
         try:
-            await self._topics.send(instance, test_message(self._settings.name, uuid.uuid4().hex, self._start_ms))
+            await self._topics.send(instance, message)
         except PlatformFault as fault:
-            log.info("invoker%d can't be tested: %s", instance, fault)
+            log.info("invoker%d can't be tested by its topic, so it is by HTTP: %s", instance, fault)
+            try:
+                self.probed(decode_acknowledgement(await self._links.send(self._addresses[instance], message, {})))
+            except PlatformFault as second:
+                log.info("invoker%d can't be tested: %s", instance, second)
 
     async def _ping(self, address: InvokerAddress) -> None:
         """Ask an invoker every second whether it is there."""
         while True:
-            answered = await self._links.ping(address)
-            if answered:
-                self._fleet.answered(time.monotonic_ns(), address.instance)
-            elif answered is False:
-                self._fleet.absent(time.monotonic_ns(), address.instance)
+            try:
+                if await self._links.ping(address):
+                    self._fleet.answered(time.monotonic_ns(), address.instance)
+            except NotAccepted as absence:
+                if self._fleet.absent(time.monotonic_ns(), address.instance):
+                    log.warning("%s; nothing is sent there until it answers", absence)
             self.test()
             await asyncio.sleep(self._settings.ping_every_s)
 
