@@ -10,18 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from heapq import heappop, heappush
+from operator import add
 from typing import Any, TypeAlias
 
 from invoker.policy import Pool, step
 from invoker.policy import actions as act
 from invoker.policy import events as ev
 from invoker.policy.types import ActivationId
-from sim.body import Ledger, dispatched, requests
+from sim.body import Ledger, collector, dispatched, drawn, names
 from sim.errors import SimulationError
 from sim.node import Chance, Node, Request
 from sim.recorder import Recorder
 from sim.sharing import Sharing, of_cpus, of_table
-from sim.workload import Workload
+from sim.workload import Block, Workload
 
 _Job: TypeAlias = partial[None]
 _What: TypeAlias = ev.AnyEvent | partial[None] | str
@@ -47,7 +48,6 @@ class FastDriver:
         self._heap: list[tuple[int, int, _What]] = []
         self._scheduled = 0
         self._requests: dict[ActivationId, Request] = {}
-        self._alive = 0
         self._timers: dict[ev.TimerName, int] = {}
         self._shared: dict[str, Sharing[_Job]] = {}
         self._looks: dict[str, int] = {}
@@ -71,48 +71,80 @@ class FastDriver:
 
     def run(self, workload: Workload) -> None:
         """From the first invocation until the last is settled. Raises SimulationError where one never is."""
-        heap, timers, asks = self._heap, self._timers, self._chance.asks
-        pool, note, carry_out = self.pool, self._note, self._carry_out
-        if self._node.stock:
-            self.feed(ev.StockChanged(self._node.stock))
-        arrivals = requests(workload, self._chance, self._recorder)
-        coming = next(arrivals, None)
-        self._scheduled += 1
-        turn = (coming.arrived_ns if coming is not None else 0, self._scheduled)
-        while self._alive or coming is not None:
-            if coming is not None and (not heap or turn < heap[0]):
-                self.now_ns = coming.arrived_ns
-                activation = coming.activation
-                self._requests[activation] = coming
-                self._alive += 1
-                key, stem, concurrency = asks[coming.function]
-                self.feed(ev.InvocationArrived(activation, key, stem, concurrency))
-                coming = next(arrivals, None)
-                if coming is not None:
-                    self._scheduled = number = self._scheduled + 1
-                    turn = (coming.arrived_ns, number)
-                continue
-            if not heap:
-                raise SimulationError(f"{self._alive} invocations wait for what will never happen: {pool!r}")
-            now_ns, number, what = heappop(heap)
-            self.now_ns = now_ns
-            if type(what) is ev.RunFinished:
-                self._alive -= 1
-            elif type(what) is ev.TimerFired:
-                if timers.get(what.timer) != number:
+        with collector.held_off():
+            if self._node.stock:
+                self.feed(ev.StockChanged(self._node.stock))
+            for begin, block, runs_ns in drawn(workload, self._chance, self._recorder):
+                self._take(begin, block, runs_ns)
+            self._finish()
+        self._ledger.close(self.now_ns)
+
+    def _take(self, begin: int, block: Block, runs_ns: list[int]) -> None:
+        """The invocations of a block arrive, the first of them with the number `begin`; everything before an arrival
+        happens before it. The way of nearly all is here as a whole: a warm container at once, which ends as was
+        foreseen."""
+        heap, pool, asks, requests = self._heap, self.pool, self._chance.asks, self._requests
+        note, carry_out, tell = self._note, self._carry_out, self._recorder.ran_as_foreseen
+        plain, logs_ns = self._plain_logs_ns >= 0, self._plain_logs_ns
+        ends_ns = list(map(add, block.at_ns, runs_ns))
+        if plain:
+            self._recorder.foresee(begin, block, ends_ns)
+        indices = range(begin, begin + len(runs_ns))
+        for activation, index, function, at_ns, run_ns, end_ns in zip(
+            names(indices), indices, block.function, block.at_ns, runs_ns, ends_ns, strict=True
+        ):
+            self._scheduled = turn = self._scheduled + 1
+            while heap:
+                now_ns, number, what = heap[0]
+                if now_ns >= at_ns and (now_ns > at_ns or number > turn):
+                    break
+                heappop(heap)
+                self.now_ns = now_ns
+                if type(what) is not ev.RunFinished:
+                    self._come_up(number, what)
                     continue
-                del timers[what.timer]
-            elif isinstance(what, str):
-                self._look(what, number)
-                continue
-            elif isinstance(what, partial):
-                what()
-                continue
-            actions = step(pool, now_ns, what)  # as `feed`, without the call
-            note(now_ns, what, actions)
+                actions = step(pool, now_ns, what)
+                note(now_ns, what, actions)
+                for action in actions:
+                    carry_out[type(action)](action)
+            self.now_ns = at_ns
+            key, stem, concurrency = asks[function]
+            event = ev.InvocationArrived(activation, key, stem, concurrency)
+            actions = step(pool, at_ns, event)
+            note(at_ns, event, actions)
+            if plain and len(actions) == 1:
+                action = actions[0]
+                if type(action) is act.Dispatch and action.kind == "warm":
+                    self._scheduled = number = self._scheduled + 1
+                    heappush(heap, (end_ns + logs_ns, number, ev.RunFinished(action.container, activation, True)))
+                    if tell is not None:
+                        tell(run_ns)
+                    continue
+            requests[activation] = Request(activation, index, function, at_ns, run_ns)
             for action in actions:
                 carry_out[type(action)](action)
-        self._ledger.close(self.now_ns)
+
+    def _finish(self) -> None:
+        """No more invocations arrive; those that are in the pool come to their ends."""
+        heap, pool = self._heap, self.pool
+        while pool.placed or pool.waiting:
+            if not heap:
+                left = len(pool.placed) + len(pool.waiting)
+                raise SimulationError(f"{left} invocations wait for what will never happen: {pool!r}")
+            self.now_ns, number, what = heappop(heap)
+            self._come_up(number, what)
+
+    def _come_up(self, number: int, what: _What) -> None:
+        """The entry of the heap with that number has come up."""
+        if isinstance(what, partial):
+            what()
+        elif isinstance(what, str):
+            self._look(what, number)
+        elif type(what) is not ev.TimerFired:
+            self.feed(what)
+        elif self._timers.get(what.timer) == number:
+            del self._timers[what.timer]
+            self.feed(what)
 
     def feed(self, event: ev.AnyEvent) -> None:
         """One event in; the actions that follow are begun."""
@@ -204,7 +236,6 @@ class FastDriver:
         self._after(in_ns + self._chance.logs_ns(request), event)
 
     def _refuse(self, action: act.Refuse) -> None:
-        self._alive -= 1
         self._recorder.refused(self._requests.pop(action.activation), self.now_ns, action)
 
     def _pause(self, action: act.Pause) -> None:

@@ -7,10 +7,12 @@ A row takes 38 bytes. What was not reached is 0 in its column: an invocation tha
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol, get_args
 
 from invoker.policy.actions import Refuse, RefuseReason
 from sim.node import Request
+from sim.workload import Block
 
 COLD, PREWARM, WARM, THAWED = 1, 2, 3, 4
 KINDS: Final = ("none", "cold", "prewarm", "warm", "thawed")
@@ -25,10 +27,18 @@ BYTES_PER_ROW: Final = 38
 
 
 class Recorder(Protocol):
-    """Told of each invocation once, when it is settled."""
+    """Told of each invocation once, when it is settled, but for those that went as was foreseen."""
+
+    ran_as_foreseen: Callable[[int], None] | None
+    """To be told how long each run took that was foreseen (ns); None: what was foreseen is kept already."""
 
     def expect(self, count: int) -> None:
         """So many more invocations follow."""
+        ...
+
+    def foresee(self, begin: int, block: Block, ended_ns: Sequence[int]) -> None:
+        """The expected invocations from number `begin` on, which will probably run at once in warm containers, and then
+        end at these instants."""
         ...
 
     def ran(self, request: Request, ended_ns: int, good: bool) -> None:
@@ -46,6 +56,8 @@ class Columns:
     `arrived_ns <= dispatched_ns <= began_ns <= ended_ns`: arrival, a container that can take it (after a start, a thaw
     or a wait), the begin of /run (after /init), its end (before the collection of the log).
     """
+
+    ran_as_foreseen = None
 
     def __init__(self) -> None:
         self.function = array("I")
@@ -67,6 +79,15 @@ class Columns:
         self.kind.frombytes(bytes(count))
         self.outcome.frombytes(bytes(count))
 
+    def foresee(self, begin: int, block: Block, ended_ns: Sequence[int]) -> None:
+        """See `Recorder`."""
+        rows = slice(begin, begin + len(ended_ns))
+        self.function[rows] = block.function
+        self.arrived_ns[rows] = self.dispatched_ns[rows] = self.began_ns[rows] = block.at_ns
+        self.ended_ns[rows] = array("q", ended_ns)
+        self.kind[rows] = array("B", [WARM]) * len(ended_ns)
+        self.outcome[rows] = array("B", [OK]) * len(ended_ns)
+
     def ran(self, request: Request, ended_ns: int, good: bool) -> None:
         """See `Recorder`."""
         row = request.index
@@ -83,6 +104,7 @@ class Columns:
         row = request.index
         self.function[row] = request.function
         self.arrived_ns[row] = request.arrived_ns
+        self.dispatched_ns[row] = self.began_ns[row] = self.kind[row] = 0
         self.ended_ns[row] = now_ns
         self.outcome[row] = _REASONS[action.reason]
 
@@ -143,6 +165,16 @@ class Aggregates:
 
     def expect(self, count: int) -> None:
         """See `Recorder`."""
+
+    def foresee(self, begin: int, block: Block, ended_ns: Sequence[int]) -> None:
+        """See `Recorder`."""
+
+    def ran_as_foreseen(self, run_ns: int) -> None:
+        """See `Recorder`."""
+        self.kinds[WARM] += 1
+        self.outcomes[OK] += 1
+        self.latency.add(run_ns)
+        self.wait.add(0)
 
     def ran(self, request: Request, ended_ns: int, good: bool) -> None:
         """See `Recorder`."""
