@@ -38,6 +38,8 @@ SAMPLES_MIN: Final = 30
 """A function has its own latency of a stage from so many spans on, if not told otherwise."""
 THIN: Final = 100
 """Of fewer spans than this, a 99th percentile is little more than the longest."""
+SPELLS: Final = 0.3
+"""Starts that correlate with the one before by more than this are worth a warning."""
 
 
 class Fit(NamedTuple):
@@ -176,6 +178,16 @@ def _functions(
     return made
 
 
+def _correlation(spans_ns: Sequence[int]) -> float:
+    """Of each span's logarithm with that of the one before; 0 where there are too few, or they don't vary."""
+    import numpy as np
+
+    logs = np.log(np.maximum(np.array(spans_ns, np.float64), 1.0))
+    if len(logs) <= SAMPLES_MIN or not logs[1:].std() or not logs[:-1].std():
+        return 0.0
+    return float(np.corrcoef(logs[1:], logs[:-1])[0, 1])
+
+
 def _warnings(profile: Profile, slow: Slowdown, logs: Sequence[Recorded], samples_min: int) -> Iterator[str]:
     for name in STAGES:
         fitted = profile.stages.get(name)
@@ -189,6 +201,8 @@ def _warnings(profile: Profile, slow: Slowdown, logs: Sequence[Recorded], sample
         yield "starts did not overlap enough to tell how they slow each other down; a node keeps its slowdown"
     elif not slow.alone:
         yield "starts were hardly ever alone: `cold` is what one takes in company, and the slowdown counts from there"
+    if (spells := _correlation(slow.works_ns)) > SPELLS:
+        yield f"starts are slow in spells (one correlates with the last by {spells:.2f}); a node draws each by itself"
     few = sum(each.run is None for each in profile.functions.values())
     if few:
         of_all = f"{few} of {len(profile.functions)} functions"

@@ -65,7 +65,7 @@ def slowdown_of(starts: Sequence[Begun]) -> Slowdown:
     kind = np.array([kinds[start.kind] for start in starts])
     picked = np.flatnonzero(lasting)[:STARTS_MAX]
     table = _fitted(times[picked], last[picked], kind[picked], knots)
-    table = np.round(table * 1000) / 1000
+    table = np.round(table * 100) / 100  # more would be chance, and differ from machine to machine
     works_ns = np.round(times[good] @ (1 / table)).astype(np.int64).tolist()
     thousandths = tuple(round(float(factor) * 1000) for factor in table[: knots[-1] + 1])
     return Slowdown(thousandths, counts, knots[0] == 0, works_ns)
@@ -117,6 +117,10 @@ def _fitted(times: Numbers, last: Any, kind: Any, knots: list[int]) -> Numbers:
 
     steps = np.diff(knots)
     found = optimize.minimize(
-        unlikelihood, 0.5 * steps, method="L-BFGS-B", bounds=[(0.0, 8.0 * float(step)) for step in steps]
+        unlikelihood,
+        0.5 * steps,
+        method="L-BFGS-B",
+        bounds=[(0.0, 8.0 * float(step)) for step in steps],
+        options={"ftol": 1e-12},
     )
     return table(found.x)

@@ -13,21 +13,23 @@ from __future__ import annotations
 import pathlib
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
 import msgspec
 
-from invoker.policy import PolicySet, Pool
+from invoker.policy import PolicySet
 from invoker.policy import actions as act
 from invoker.policy import events as ev
 from invoker.policy.types import ContainerId
-from sim.body import Ledger
 from sim.recorder import OK, REFUSED, Columns
 from sim.result import Result
 from sim.traces.decisions import parts, steps
 from sim.traces.following import NOT_REACHED, Activation, Follower, Functions
 from sim.traces.report import CleaningReport
 from sim.workload import BLOCK_ROWS, DRAWN, Block, SimFunction
+
+if TYPE_CHECKING:
+    from sim.body import Ledger
 
 Short: TypeAlias = Literal["pause", "thaw", "remove"]
 FAILABLE: Final = ("start", "init", "run", "pause", "thaw", "remove")
@@ -54,6 +56,17 @@ class Start(msgspec.Struct, gc=False, eq=False):
     asked_ns: int
     ended_ns: int = NOT_REACHED
     good: bool = False
+
+
+class _Costs(msgspec.Struct, frozen=True):
+    """What a Result reads of a ledger."""
+
+    steps: int
+    starts: int
+    holds: int
+    removals: dict[act.RemoveReason, int]
+    memory_mb_ns: int
+    decision_hash: str = ""
 
 
 class Recorded(Follower):
@@ -133,10 +146,8 @@ class Recorded(Follower):
 
     def result(self, policy: PolicySet) -> Result:
         """The run as if it had been simulated, for whatever takes a Result; without a decision hash, seed 0."""
-        ledger = Ledger(Pool(policy), hashing=False)
-        ledger.steps, ledger.starts, ledger.holds = self.steps, len(self.starts), self.holds
-        ledger.removals, ledger.memory_mb_ns = self.removals, self.memory_mb_ns
-        return Result(policy, 0, self.ended_ns, ledger, self.columns, functions=self.functions.known)
+        costs = _Costs(self.steps, len(self.starts), self.holds, self.removals, self.memory_mb_ns)
+        return Result(policy, 0, self.ended_ns, cast("Ledger", costs), self.columns, functions=self.functions.known)
 
     def _tried(self, what: str, good: bool) -> None:
         self.tries[what] += 1
