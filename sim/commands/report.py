@@ -58,7 +58,7 @@ def report(
         of = make.Source(what.stem if what is not None else "an Azure-like hour", given.scenario(what))
     others = [make.source(path) for path in compare]
     with present.progress("report", 1.0, lambda share: f"{share:.0%}") as advance:
-        page = make.report(of, others, front=not no_front, jobs=jobs, told=lambda _what, share: advance(share))
+        page = make.report(of, others, with_front=not no_front, jobs=jobs, told=lambda _what, share: advance(share))
     try:
         out.write_text(page, "utf-8")
     except OSError as error:

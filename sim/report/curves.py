@@ -7,12 +7,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullLocator
 
 from sim.report.style import SERIES, Picture, canvas, colour, label_ends, styled
 from sim.statistics import Interval
 
 Value: TypeAlias = float | Interval
+WIDE: Final = 10.0
+"""From this ratio of the largest to the smallest on, the y axis is logarithmic."""
 
 
 @styled
@@ -48,8 +53,12 @@ def with_intervals(
             capsize=2,
         )
         labels.append((y[-1], name, role))
-    axes.set_ylim(bottom=0)
     axes.set_xlim(left=0)
+    means = [_mean(y) for points in series.values() for _, y in points]
+    if min(means, default=0.0) > 0 and max(means) >= WIDE * min(means):
+        _logarithmic(axes, min(means), max(means))
+    else:
+        axes.set_ylim(bottom=0)
     axes.set_xlabel(axes_labels[0])
     axes.set_ylabel(axes_labels[1])
     if target is not None:
@@ -67,6 +76,15 @@ def with_intervals(
         label_ends(axes, labels)
     picture.alt = f"{title}: {axes_labels[1]} against {axes_labels[0]} for {', '.join(series)}."
     return picture
+
+
+def _logarithmic(axes: Axes, lowest: float, highest: float) -> None:
+    """Around the means, whatever the intervals: one that reaches down to 0 would take all the room."""
+    axes.set_yscale("log")
+    axes.set_ylim(lowest / 1.6, highest * 1.6)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _mean(value: Value) -> float:

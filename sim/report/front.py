@@ -17,8 +17,8 @@ from sim.report.curves import with_intervals
 from sim.report.style import Picture
 from sim.statistics import Interval, replications
 
-POLICIES: Final = ("fixed-ttl", "lru-ttl", "greedy-dual", "hybrid-histogram")
-"""A lifetime; the default; the cost of a cold start weighed against the memory; learnt idle times."""
+POLICIES: Final = ("lru-ttl", "greedy-dual", "hybrid-histogram")
+"""A fixed lifetime, the default; what a cold start costs weighed against the memory; idle times that are learnt."""
 
 
 @dataclass(frozen=True)

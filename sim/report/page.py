@@ -152,10 +152,11 @@ def _sufferers(run: Run) -> str:
     if worst.empty:
         return ""
     heads = ("function", "share of all waiting", "invocations", "cold", "refused", "median", "p99", "mean wait")
+    largest = float(worst["share"].max())
     rows = [
         "<tr>"
         f"<td>{escape(str(row['function']))}</td>"
-        f'<td><span class="bar" style="width:{90 * float(row["share"]):.0f}px"></span>'
+        f'<td><span class="bar" style="width:{90 * float(row["share"]) / largest:.0f}px"></span>'
         f"{words.percent(float(row['share']))}</td>"
         f"<td>{words.count(row['invocations'])}</td><td>{words.percent(float(row['cold']))}</td>"
         f"<td>{words.count(row['refused'])}</td><td>{span_words(row['p50_ms'])}</td>"

@@ -120,7 +120,7 @@ def tiles(run: Run) -> list[tuple[str, str]]:
         (span_words(_quantile(latency_ms, 0.99)), "p99 latency"),
         (span_words(_quantile(waited_ms, 0.99)), "p99 wait"),
         (percent(1 - len(ran) / len(run.invocations)), "refused"),
-        (memory(run.summary["mean_memory_mb"]), "memory held, mean"),
+        (memory(run.summary["mean_memory_mb"]), "memory held"),
     ]
 
 

@@ -25,9 +25,9 @@ BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil
 RECIPE = 'workload:\n  type: poisson\nnote: a < b & "c"\n'
 
 
-def _result(memory_mb: int = 1024, seed: int = 1, streaming: bool = False) -> Result:
+def _result(memory_mb: int = 1024, seed: int = 1, streaming: bool = False, invocations: int = 2500) -> Result:
     functions = tuple(SimFunction(name=f"ns/<f{i}>", memory_mb=256, run=Exponential(0.2 * SECOND_NS)) for i in range(8))
-    workload = PoissonWorkload(functions, tuple(4.0 / (i + 1) ** 2 for i in range(8)), 2500, seed)
+    workload = PoissonWorkload(functions, tuple(4.0 / (i + 1) ** 2 for i in range(8)), invocations, seed)
     policy = policyset.default(memory_mb)
     sample_every_ns = None if streaming else SECOND_NS
     return simulate(workload, Node(), policy, seed, streaming=streaming, sample_every_ns=sample_every_ns)
@@ -118,9 +118,9 @@ def test_colours_are_left_to_the_page(page: str) -> None:
     assert "var(--cold)" in body
 
 
-def test_the_same_gives_the_same_bytes(page: str) -> None:
-    run = run_of("a day", _result())
-    assert render(Content(run, RECIPE)) == render(Content(run_of("a day", _result()), RECIPE))
+def test_the_same_gives_the_same_bytes() -> None:
+    one, two = (render(Content(run_of("a minute", _result(invocations=200)), RECIPE)) for _ in range(2))
+    assert one == two
 
 
 def test_the_findings_are_those_of_the_result(page: str) -> None:
@@ -137,8 +137,8 @@ def test_sums_are_not_enough() -> None:
 
 @pytest.mark.parametrize(
     "invocations",
-    [[], [(0, 0, 10**9)], [(0, 1, 10**9)], [(0, 0, 0), (0, 0, 0)]],
-    ids=["none", "one", "refused alone", "two at once"],
+    [[], [(0, 1, 10**9)], [(0, 0, 0), (0, 0, 0)]],
+    ids=["none", "refused alone", "two at once"],
 )
 def test_little_is_enough_for_a_page(invocations: list[tuple[int, int, int]]) -> None:
     functions = (SimFunction(name="small"), SimFunction(name="large", memory_mb=4096))
