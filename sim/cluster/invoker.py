@@ -202,7 +202,8 @@ class Invoker:
             desk.fell_silent(self.index)
 
     def drained(self) -> None:
-        """All that was taken has ended, and every container is removed."""
+        """All that was taken has ended, and every container is removed; what was read is committed."""
+        self._topic.commit()
         self._fall()
 
     def _fall(self) -> None:
@@ -271,15 +272,15 @@ class Invoker:
         return min(free, self._topic.room) if self._at_least_once else free
 
     def _look(self) -> None:
-        """Read, where there is something to read and room for it."""
-        if self._reading or not len(self._topic) or not self.stands or self._closed:
+        """Fetch what is in the topic now, as far as there is room for it."""
+        if self._reading or not self._topic or not self.stands or self._closed:
             return
         free = self.free
         if free > 0:
             self._reading = True
             self._fetches += 1
             delay_ns = self.world.links.fetches[self.index].at_ns(self._fetches)
-            self._life.after(delay_ns, partial(self._read, free))
+            self._life.after(delay_ns, partial(self._read, min(free, len(self._topic))))
 
     def _read(self, count: int) -> None:
         self._reading = False

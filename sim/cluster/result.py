@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from math import ceil
 from typing import cast
 
 from invoker.policy import PolicySet
 from invoker.policy.actions import RemoveReason
 from sim.body import Ledger
-from sim.cluster.columns import CLUSTER_OUTCOMES, PATHS, TOPIC, ClusterColumns
+from sim.cluster.columns import CLUSTER_OUTCOMES, NOWHERE, PATHS, TOPIC, ClusterColumns
 from sim.cluster.world import World
 from sim.recorder import Columns
 from sim.result import Result
@@ -109,7 +110,7 @@ class ClusterResult(Result):
     def answer_ns(self, share: float) -> int:
         """A quantile of the time from arrival to the acknowledgement at the controller, of those that ran."""
         spans = self._answers_ns
-        return spans[max(0, -int(-share * len(spans) // 1) - 1)] if spans else 0
+        return spans[max(0, ceil(share * len(spans)) - 1)] if spans else 0
 
     @cached_property
     def nodes(self) -> tuple[Result, ...]:
@@ -119,7 +120,7 @@ class ClusterResult(Result):
         names = ("function", "dispatched_ns", "began_ns", "ended_ns", "kind", "outcome")
         columns = [getattr(rows, name) for name in names]
         for row, (node, reached_ns) in enumerate(zip(rows.node, rows.reached_ns, strict=True)):
-            if rows.path[row] and rows.outcome[row] < len(CLUSTER_OUTCOMES) - 4:
+            if rows.path[row] and rows.outcome[row] < NOWHERE:
                 mine = kept[node]
                 mine.arrived_ns.append(reached_ns)
                 for name, column in zip(names, columns, strict=True):

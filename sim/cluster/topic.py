@@ -51,6 +51,10 @@ class Topic:
             while begun and next(iter(begun.values()))[1]:
                 begun.popitem(last=False)
 
+    def commit(self) -> None:
+        """All that was read is through."""
+        self._begun.clear()
+
     def rewind(self) -> list[Errand]:
         """The reader is gone, the next begins where it had committed. Returns what will be read again."""
         again = [errand for errand, _ in self._begun.values()]

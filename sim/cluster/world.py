@@ -27,8 +27,8 @@ _HASH_PIECE = 128
 
 
 class World:
-    """Everything of one simulation; `run` it once. `overflows` are the spans (begin, end) in ns in which messages were in
-    topics, or on their way there."""
+    """Everything of one simulation; `run` it once. `overflows` are the spans (begin, end) in ns in which messages were
+    in topics, or on their way there."""
 
     def __init__(
         self,

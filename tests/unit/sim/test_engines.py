@@ -1,4 +1,5 @@
-"""The fast driver and the one on SimPy make the same decisions: thirty scenarios, three seeds, one hash each."""
+"""The fast driver and the one on SimPy make the same decisions: thirty scenarios, three seeds, one hash each; and ten
+more where runs hang and containers die, which the node's driver does on the heap as well."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from invoker.policy.prewarm import ReactiveStock
 from invoker.policy.types import MILLISECOND_NS, SECOND_NS, PrewarmKey
 from sim import Engine, Failures, ListWorkload, Node, PoissonWorkload, SimFunction, simulate
 from sim.latency import Constant, Exponential, Latency, Lognormal
+from sim.node import Chance
 
 INVOCATIONS = 400
 STOCK = (
@@ -55,6 +57,12 @@ SETS: dict[str, PolicySet] = {
 NODES: dict[str, Node] = {
     "": NODE,
     "with stock and faults": Node(stock=STOCK, failures=FAULTS),
+    "dying and hanging": Node(
+        cpus=2,
+        stock=STOCK,
+        failures=Failures(hang=0.03, init=0.03, deaths_per_hour=300.0),
+        limit_ns=2 * SECOND_NS,
+    ),
     "with 2 cpus": Node(cpus=2, stock=STOCK, cold=Constant(250 * MILLISECOND_NS), pause=Constant(0), thaw=Constant(0)),
 }
 SCENARIOS = [(f"{name} {more}".strip(), policy, node) for name, policy in SETS.items() for more, node in NODES.items()]
@@ -73,8 +81,9 @@ def test_both_decide_the_same(policy: PolicySet, node: Node, seed: int) -> None:
     assert vars(fast.columns) == vars(simpy.columns)
 
 
-def test_there_are_thirty() -> None:
-    assert len(SCENARIOS) == 30
+def test_there_are_thirty_and_ten() -> None:
+    steady = [node for _, _, node in SCENARIOS if Chance(node, (), 1).steady]
+    assert (len(steady), len(SCENARIOS)) == (30, 40)
 
 
 def test_another_seed_decides_otherwise() -> None:
@@ -94,7 +103,7 @@ def test_the_scenarios_reach_what_is_rare() -> None:
         removals |= set(result.removals)
     assert kinds == {"none", "cold", "prewarm", "warm", "thawed"}
     assert {"ok", "failed", "refused: start failed", "refused: queue full"} <= outcomes
-    assert {"evicted", "expired", "tainted", "pause failed", "unpause failed"} <= removals
+    assert {"evicted", "expired", "tainted", "died", "pause failed", "unpause failed"} <= removals
 
 
 def test_ties_are_broken_alike() -> None:
