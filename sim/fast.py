@@ -90,8 +90,8 @@ class FastDriver:
         if plain:
             self._recorder.foresee(begin, block, ends_ns)
         indices = range(begin, begin + len(runs_ns))
-        for activation, index, function, at_ns, run_ns, end_ns in zip(
-            names(indices), indices, block.function, block.at_ns, runs_ns, ends_ns, strict=True
+        for activation, index, function, at_ns, end_ns in zip(
+            names(indices), indices, block.function, block.at_ns, ends_ns, strict=True
         ):
             self._scheduled = turn = self._scheduled + 1
             while heap:
@@ -118,9 +118,9 @@ class FastDriver:
                     self._scheduled = number = self._scheduled + 1
                     heappush(heap, (end_ns + logs_ns, number, ev.RunFinished(action.container, activation, True)))
                     if tell is not None:
-                        tell(run_ns)
+                        tell(end_ns - at_ns)
                     continue
-            requests[activation] = Request(activation, index, function, at_ns, run_ns)
+            requests[activation] = Request(activation, index, function, at_ns, end_ns - at_ns)
             for action in actions:
                 carry_out[type(action)](action)
 
