@@ -40,7 +40,12 @@ _ASK, _MAKE, _PROVE = (
 
 for _name, _group, _summary in (
     ("run", _ASK, "Simulate a scenario, and tell what came of it."),
+    ("sweep", _ASK, "Run a scenario under every combination of some settings, and several seeds."),
+    ("capacity", _ASK, "Find the smallest memory, or whatever, that is enough for what is wanted."),
+    ("compare", _ASK, "Hold policies, or other settings, against each other on the same luck."),
+    ("bench", _PROVE, "Measure how fast the simulator is on this machine."),
     ("fit", _MAKE, "Make a node's profile of decision logs: how long each thing takes there."),
+    ("report", _ASK, "A page of figures and findings of a scenario, or of a result that was kept."),
     ("replay", _ASK, "What a decision log's run would have been under other policies or memory."),
 ):
     app.command(f"sim.commands.{_name}:{_name}", name=_name, group=_group, help=_summary)

@@ -23,9 +23,9 @@ def parse_grid(texts: Iterable[str]) -> dict[str, list[Setting]]:
     grid: dict[str, list[Setting]] = {}
     for text in texts:
         path, equals, written = text.partition("=")
-        values = [value for part in written.split(",") for value in _values(part.strip(), text)]
-        if not path.strip() or not equals or not values:
+        if not path.strip() or not equals:
             raise SimulationError(f"{text!r} is no grid: write PATH=VALUE,VALUE,..., as policy.memory_mb=4096,8192")
+        values = [value for part in written.split(",") for value in _values(part.strip(), text)]
         if path.strip() in grid:
             raise SimulationError(f"{path.strip()} has two grids; write all its values into one")
         if len(set(map(repr, values))) < len(values):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -172,10 +173,9 @@ class Processes:
         """Stop the processes, whatever they do."""
         pool, self._pool = self._pool, None
         if pool is not None:
-            pool.shutdown(wait=False, cancel_futures=True)
             for child in set(multiprocessing.active_children()) - self._others:
                 child.terminate()
-            pool.shutdown(wait=True)
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _outcome(future: Future[Outcome], task: Task) -> Outcome:
@@ -201,14 +201,17 @@ class Dask:
     def __enter__(self) -> Self:
         try:
             from distributed import Client
+            from distributed.comm.addressing import get_address_host_port
         except ImportError as problem:
             raise SimulationError("there is no Dask: install the extra `dask` (functions-invoker[dask])") from problem
         try:
+            place = cast(Any, get_address_host_port)(self._address, strict=True)
+            socket.create_connection(place, DASK_CONNECT_S).close()  # a client that finds nobody leaves a thread behind
             self._client = cast(Any, Client)(self._address, timeout=DASK_CONNECT_S, set_as_default=False)
             self._shared = self._client.scatter(self._measure, broadcast=True, hash=False, timeout=DASK_CONNECT_S)
         except (OSError, ValueError, TimeoutError) as problem:
             self._close()
-            raise SimulationError(f"no Dask scheduler answers at {self._address}: {problem}") from problem
+            raise SimulationError(f"no Dask scheduler with workers answers at {self._address}: {problem}") from problem
         except BaseException:
             self._close()
             raise
