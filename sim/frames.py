@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from sim.cluster.columns import PATHS, ClusterColumns
+from sim.cluster.result import ClusterResult
 from sim.errors import SimulationError
-from sim.recorder import COLD, FAILED, KINDS, OUTCOMES, PREWARM, REFUSED, THAWED, WARM
+from sim.recorder import COLD, FAILED, KINDS, OUTCOMES, PREWARM, THAWED, WARM
 from sim.result import Result
 
 if TYPE_CHECKING:
@@ -33,6 +35,16 @@ INVOCATION_COLUMNS: Final = {
     "run_ms": "float64: from the begin of /run to its end; NaN where it never ran",
     "latency_ms": "float64: from arrival to the end of the run; NaN where it never ran",
 }
+CLUSTER_COLUMNS: Final = {
+    "controller": "int64: the number of the controller that it came to",
+    "node": "int64: the number of the node that it was sent to, the last time",
+    "path": f"category, how it was sent the last time: {', '.join(PATHS)}",
+    "retries": "int64: how often it was sent or read again",
+    "given_up": "bool: its controller had stopped waiting before the acknowledgement came",
+    "reached_ns": "int64: when the node took it; 0 where none did",
+    "answered_ns": "int64: when its controller had the acknowledgement, or knew that none would come",
+}
+"""Further columns of the invocations of a cluster, whose instants count from the arrival at a controller."""
 FUNCTION_COLUMNS: Final = {
     "function": "its name",
     "memory_mb": "int64: the memory of one of its containers",
@@ -43,7 +55,8 @@ FUNCTION_COLUMNS: Final = {
     "warm": "int64: those that came into a warm container",
     "thawed": "int64: those that came into a paused one",
     "failed": "int64: those that spoilt their container",
-    "refused": "int64: those that the node refused",
+    "refused": "int64: those that were refused",
+    "lost": "int64: those that a cluster lost",
     "cold_share": "float64: cold of ran, 0 to 1; NaN where none ran",
     "mean_ms": "float64: mean latency of those that ran; NaN likewise",
     "p50_ms": "float64: median latency",
@@ -69,15 +82,15 @@ SUMMARY_FIGURES: Final = {
         )
     },
     "failed": "those whose /init or /run spoilt the container",
-    "refused": "those that the node refused",
+    "refused": "those that were refused",
     "cold_share": "cold of ran, 0 to 1",
     "init_share": "cold and prewarm of ran: those that had to initialise",
     "failed_share": "failed of ran",
     "refused_share": "refused of all invocations",
     "mean_ms": "mean latency, from arrival to the end of the run, of those that ran",
-    **{f"{name}_ms": f"the latency that {share:.1%} don't exceed" for name, share in QUANTILES.items()},
+    **{f"{name}_ms": f"the latency that {100 * share:g} % don't exceed" for name, share in QUANTILES.items()},
     "wait_mean_ms": "mean wait, from arrival to dispatch (a cold start's included), of those that ran",
-    **{f"wait_{name}_ms": f"the wait that {share:.1%} don't exceed" for name, share in QUANTILES.items()},
+    **{f"wait_{name}_ms": f"the wait that {100 * share:g} % don't exceed" for name, share in QUANTILES.items()},
     "throughput_per_s": "those that ran, a second of simulated time",
     "mean_memory_mb": "memory that containers took, on the average over time",
     "memory_share": "the same, of the node's capacity",
@@ -88,10 +101,21 @@ SUMMARY_FIGURES: Final = {
     "holds": "times that reading from the topic was held, as too many waited",
     "ended_s": "simulated time until the last invocation was settled",
 }
+CLUSTER_FIGURES: Final = {
+    "lost": "those that no node ran to an end, and none refused",
+    "lost_share": "lost of all invocations",
+    "overflow_share": "of those that were sent, those that went by a topic",
+    "retried": "those that were sent or read more than once",
+    "given_up": "those that a controller stopped waiting for",
+    "imbalance": "what the node that ran most ran, over the mean of all: 1 is even",
+    "answer_p50_ms": "the time from arrival to the acknowledgement that 50 % don't exceed",
+    "answer_p99_ms": "the time that 99 % don't exceed",
+}
+"""Further figures of a cluster."""
 
 
 def invocations(result: Result) -> pd.DataFrame:
-    """A row for each invocation, in the order of arrival, with the columns INVOCATION_COLUMNS.
+    """A row for each invocation, in the order of arrival, with the columns INVOCATION_COLUMNS (and CLUSTER_COLUMNS).
 
     Raises SimulationError where the result kept sums instead of rows.
     """
@@ -113,11 +137,11 @@ def invocations(result: Result) -> pd.DataFrame:
     def span_ms(begin: str, end: str) -> NDArray[np.float64]:
         return np.where(ran, (instants[end] - instants[begin]) / 1e6, np.nan)
 
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "function": categories(codes, categories=_names(result, codes)),
             "kind": categories(kind.astype(np.int8), categories=list(KINDS)),
-            "outcome": categories(outcome.astype(np.int8), categories=list(OUTCOMES)),
+            "outcome": categories(outcome.astype(np.int8), categories=list(result.outcomes)),
             **instants,
             "wait_ms": span_ms("arrived_ns", "dispatched_ns"),
             "init_ms": span_ms("dispatched_ns", "began_ns"),
@@ -125,6 +149,15 @@ def invocations(result: Result) -> pd.DataFrame:
             "latency_ms": span_ms("arrived_ns", "ended_ns"),
         }
     )
+    if isinstance(rows, ClusterColumns):
+        frame["controller"] = np.frombuffer(rows.controller, np.uint16).astype(np.int64)
+        frame["node"] = np.frombuffer(rows.node, np.uint16).astype(np.int64)
+        frame["path"] = categories(np.frombuffer(rows.path, np.uint8).astype(np.int8), categories=list(PATHS))
+        frame["retries"] = np.frombuffer(rows.retries, np.uint8).astype(np.int64)
+        frame["given_up"] = np.frombuffer(rows.given_up, np.uint8) > 0
+        for name in ("reached_ns", "answered_ns"):
+            frame[name] = np.frombuffer(getattr(rows, name), np.int64).copy()
+    return frame
 
 
 def functions(result: Result) -> pd.DataFrame:
@@ -149,7 +182,8 @@ def functions(result: Result) -> pd.DataFrame:
     for name, code in (("cold", COLD), ("prewarm", PREWARM), ("warm", WARM), ("thawed", THAWED)):
         frame[name] = count(kind == code)
     frame["failed"] = count(outcome == FAILED)
-    frame["refused"] = count(outcome >= REFUSED)
+    for name in ("refused", "lost"):
+        frame[name] = count(outcome.isin([at for at, told in enumerate(result.outcomes) if told.startswith(name)]))
     frame["cold_share"] = (frame["cold"] / frame["ran"].where(frame["ran"] > 0)).astype(np.float64)
     for column, beginning in (("latency_ms", ""), ("wait_ms", "wait_"), ("run_ms", "run_")):
         frame[f"{beginning}mean_ms"] = by_function[column].mean()
@@ -175,11 +209,15 @@ def _places(ran: NDArray[Any], of: NDArray[Any]) -> Callable[[float], NDArray[An
 
 
 def summary(result: Result) -> dict[str, float]:
-    """The figures SUMMARY_FIGURES by name. Counts are whole numbers; shares run from 0 to 1. Sums are enough for it."""
+    """The figures SUMMARY_FIGURES (and CLUSTER_FIGURES) by name. Sums are enough for them.
+
+    Counts are whole numbers; shares run from 0 to 1.
+    """
     ran, all_of_them = result.ran, result.invocations
     failed, refused = result.outcomes[OUTCOMES[FAILED]], result.refused
     removals = cast("dict[str, int]", result.removals)
-    memory_mb, capacity_mb = result.mean_memory_mb, result.policy.capacity_mb
+    memory_mb = result.mean_memory_mb
+    capacity_mb = result.capacity_mb if isinstance(result, ClusterResult) else result.policy.capacity_mb
     figures: dict[str, float] = {
         "invocations": all_of_them,
         "ran": ran,
@@ -204,7 +242,17 @@ def summary(result: Result) -> dict[str, float]:
         "holds": result.holds,
         "ended_s": result.ended_ns / 1e9,
     }
-    assert list(figures) == list(SUMMARY_FIGURES)
+    if isinstance(result, ClusterResult):
+        figures |= {
+            "lost": result.lost,
+            "lost_share": result.lost / all_of_them if all_of_them else 0.0,
+            "overflow_share": result.overflow_share,
+            "retried": result.retried,
+            "given_up": result.given_up,
+            "imbalance": result.imbalance,
+            "answer_p50_ms": result.answer_ns(0.5) / 1e6,
+            "answer_p99_ms": result.answer_ns(0.99) / 1e6,
+        }
     return figures
 
 

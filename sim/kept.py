@@ -86,9 +86,11 @@ def write(directory: pathlib.Path, scenario: Scenario, result: Result, cut_short
     import pandas as pd
 
     summary = pd.DataFrame([frames.summary(result)])
-    made: list[tuple[str, pd.DataFrame, dict[str, str]]] = [(SUMMARY, summary, frames.SUMMARY_FIGURES)]
+    made: list[tuple[str, pd.DataFrame, dict[str, str]]] = [
+        (SUMMARY, summary, frames.SUMMARY_FIGURES | frames.CLUSTER_FIGURES)
+    ]
     if result.columns is not None:
-        made.append((INVOCATIONS, frames.invocations(result), frames.INVOCATION_COLUMNS))
+        made.append((INVOCATIONS, frames.invocations(result), frames.INVOCATION_COLUMNS | frames.CLUSTER_COLUMNS))
         made.append((FUNCTIONS, frames.functions(result), frames.FUNCTION_COLUMNS))
     if result.timeline is not None:
         made.append((TIMELINE, timeline(result), TIMELINE_COLUMNS))

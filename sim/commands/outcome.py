@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, cast
 
-from sim import Result, frames
+from sim import ClusterResult, Result, frames
 from sim.commands.present import memory, share, span, table
 from sim.scenario import Scenario
 
@@ -52,7 +52,16 @@ def about(scenario: Scenario, result: Result) -> Iterator[str]:
     count = len(result.functions)
     yield f"{scenario.name}: {kind}, {count:,} function{'s' if count != 1 else ''}, seed {result.seed}"
     cpus = f"{scenario.node.cpus} CPUs" if scenario.node.cpus else "CPU for all"
-    yield f"one node: {memory(policy.capacity_mb)}, {cpus}; {', '.join(chosen)}"
+    size = f"{memory(policy.capacity_mb)}, {cpus}; {', '.join(chosen)}"
+    cluster = scenario.cluster
+    if cluster is None:
+        yield f"one node: {size}"
+    else:
+        own = sum(member.node is not None or member.policy is not None for member in cluster.members)
+        besides = f" ({own} of them otherwise)" if own else ""
+        yield f"{len(cluster.members)} nodes{besides}, each: {size}"
+        balancer = cluster.balancer.__struct_config__.tag
+        yield f"{cluster.controllers} controller{'s' if cluster.controllers > 1 else ''}, balancer {balancer}"
 
 
 def _counts(result: Result, figures: dict[str, float]) -> Iterator[str]:
@@ -63,8 +72,8 @@ def _counts(result: Result, figures: dict[str, float]) -> Iterator[str]:
         (f"  {kind}", f"{figures[kind]:,}", share(figures[kind] / total), words) for kind, words in _KINDS.items()
     ]
     for name, count in result.outcomes.items():
-        if name.startswith("refused") and count:
-            lines.append((f"  {name}", f"{count:,}", share(count / total), "never ran"))
+        if name.startswith(("refused", "lost")) and count:
+            lines.append((f"  {name}", f"{count:,}", share(count / total), "never ran, or not to an end"))
     if not figures["refused"]:
         lines.append(("  refused", "0", share(0), "never ran"))
     if figures["failed"]:
@@ -84,7 +93,7 @@ def _spans(figures: dict[str, float]) -> Iterator[str]:
 
 
 def _containers(result: Result, figures: dict[str, float]) -> Iterator[str]:
-    capacity_mb = result.policy.capacity_mb
+    capacity_mb = result.capacity_mb if isinstance(result, ClusterResult) else result.policy.capacity_mb
     yield (
         f"memory      {memory(figures['mean_memory_mb'])} of {memory(capacity_mb)} on the average "
         f"({share(figures['memory_share'])})"
@@ -92,5 +101,22 @@ def _containers(result: Result, figures: dict[str, float]) -> Iterator[str]:
     removed = cast("dict[str, int]", result.removals)
     parts = [f"{figures['starts']:,} started", *(f"{count:,} {reason}" for reason, count in sorted(removed.items()))]
     yield f"containers  {', '.join(parts)}"
-    times = f"{result.holds:,} time{'s' if result.holds != 1 else ''}" if result.holds else "never"
-    yield f"overflow    so many waited that reading from the topic was held: {times}"
+    if isinstance(result, ClusterResult):
+        yield from _overflow(result)
+    else:
+        times = f"{result.holds:,} time{'s' if result.holds != 1 else ''}" if result.holds else "never"
+        yield f"overflow    so many waited that reading from the topic was held: {times}"
+
+
+def _overflow(result: ClusterResult) -> Iterator[str]:
+    spans = result.overflows
+    if spans:
+        total_ms = sum(end - begin for begin, end in spans) / 1e6
+        first, last = span(spans[0][0] / 1e6), span(spans[-1][1] / 1e6)
+        yield (
+            f"overflow    {share(result.overflow_share)} went by topics; something was in them for {span(total_ms)} in "
+            f"all, from {first} to {last}"
+        )
+    else:
+        yield "overflow    none: all went by HTTP"
+    yield f"balance     the busiest node ran {result.imbalance:.2f} times the mean of all"

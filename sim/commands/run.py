@@ -53,7 +53,7 @@ def run(
     """
     asked = given.scenario(scenario)
     options: dict[str, Any] = {"streaming": streaming, "decision_log": decision_log}
-    if out is not None:
+    if out is not None and asked.cluster is None:
         options["sample_every_ns"] = _SAMPLE_NS
     began_s = time.perf_counter()
     result, cut_short_ns = _simulated(asked, options)

@@ -17,7 +17,8 @@ import msgspec
 from msgspec import inspect
 
 from invoker.policy import PolicySet, policyset
-from sim import Engine, Node, Result, SimulationError, Workload, simulate
+from invoker.policy.keepalive import Oracle
+from sim import Cluster, Engine, Node, Result, SimulationError, Workload, simulate, simulate_cluster
 from sim.profile import Profile
 from sim.profile import load as load_profile
 from sim.scenario.document import Document, ScenarioError, Tree, read
@@ -31,7 +32,7 @@ __all__ = ["Scenario", "ScenarioError", "load", "of_settings"]
 
 SETS: Final[dict[str, Callable[[int], PolicySet]]] = {"default": policyset.default, "reference": policyset.reference}
 """The policy sets to begin with, by name."""
-TOP: Final = ("workload", "node", "policy", "seed", "engine")
+TOP: Final = ("workload", "node", "policy", "cluster", "seed", "engine")
 """The parts of a scenario."""
 
 Changed = TypeVar("Changed")
@@ -40,6 +41,7 @@ Changed = TypeVar("Changed")
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """A simulation that can be run: what `sim.simulate` takes, and the settings that it was made of.
 
+    `cluster` None: a single node; else `node` and `policy` are those of each of its nodes that has none of its own.
     `profile` is the measured one that `node` came from, None without one; its functions' latencies are put into the
     workload. `document` holds the settings as they were written.
     """
@@ -47,6 +49,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     workload: AnyWorkload
     node: Node
     policy: PolicySet
+    cluster: Cluster | None = None
     seed: int = 0
     engine: Engine = "fast"
     profile: Profile | None = None
@@ -98,16 +101,29 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     ) -> Result:
         """Run it; None is the scenario's own seed. `workload` is what `build(seed)` gave, where that is at hand.
         `passed` is told the simulated instant (ns) every few hundred invocations, and ends the workload there by False.
-        `options` are those of `sim.simulate`. Raises SimulationError or TraceError."""
+        `options` are those of `sim.simulate` (`sim.simulate_cluster`). Raises SimulationError or TraceError."""
         from sim.scenario.views import Watched, foreseeing  # numpy
 
         seed = self.seed if seed is None else seed
         fed = self.build(seed) if workload is None else workload
-        policy = foreseeing(self.policy, fed)
+        policy = self.policy if self.cluster is not None else foreseeing(self.policy, fed)
         if passed is not None:
             fed = Watched(fed, passed)
         options.setdefault("engine", self.engine)
+        if self.cluster is not None:
+            return simulate_cluster(fed, self.cluster, policy, seed, node=self.node, **self._of_clusters(options))
         return simulate(fed, self.node, policy, seed, **options)
+
+    def _of_clusters(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The options that a cluster has. Raises SimulationError at one that it hasn't, or at the oracle."""
+        kept = {"engine", "hashing"}
+        if wished := [name for name, value in options.items() if value and name not in kept]:
+            raise SimulationError(f"a cluster is simulated without {', '.join(wished)}")
+        if isinstance(self.policy.keep_alive, Oracle):
+            raise SimulationError(
+                "the oracle knows the future of a single node: take another keep_alive, or no cluster"
+            )
+        return {name: value for name, value in options.items() if name in kept}
 
 
 def load(path: str | pathlib.Path) -> Scenario:
@@ -136,9 +152,23 @@ def _made(document: Document) -> Scenario:
     policy = _policy(reader, tree.get("policy"))
     seed = reader.value(inspect.IntType(), tree.get("seed", 0), ("seed",))
     engine = reader.value(inspect.LiteralType(get_args(Engine)), tree.get("engine", "fast"), ("engine",))
+    reader.bases = {  # one that is wrong has been told, and does no harm
+        Node: Node() if node is BAD else node,
+        PolicySet: policyset.default(0) if policy is BAD else policy,
+    }
+    cluster: Any = None
+    if tree.get("cluster") is not None:
+        cluster = reader.struct(Cluster, tree["cluster"], ("cluster",))
     reader.close()
     return Scenario(
-        workload=workload, node=node, policy=policy, seed=seed, engine=engine, profile=profile, document=document
+        workload=workload,
+        node=node,
+        policy=policy,
+        cluster=cluster,
+        seed=seed,
+        engine=engine,
+        profile=profile,
+        document=document,
     )
 
 

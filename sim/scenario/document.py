@@ -22,6 +22,7 @@ Path: TypeAlias = tuple[str | int, ...]
 Tree: TypeAlias = dict[str, Any]
 UNITS: Final = ("_ns", "_ms", "_s", "_mb", "_bytes")
 """How the names of settings end whose values have a unit."""
+_POLICIES: Final = ("keep_alive", "pausing", "prewarm", "queueing", "balancer")
 _NODES_MAX = 200_000
 _DEPTH_MAX = 32
 
@@ -70,12 +71,19 @@ def dotted(path: Path) -> str:
 
 def tag_word(path: Path) -> str:
     """What says which sort of thing something is: the `name` of a policy, the `type` of anything else."""
-    return "name" if path and path[0] in ("policy", "cluster") else "type"
+    return "name" if any(part in _POLICIES for part in path) else "type"
 
 
 def stem(name: str) -> str:
     """The name of a setting without its unit: `memory` for `memory_mb`."""
-    return next((name.removesuffix(unit) for unit in UNITS if name.endswith(unit)), name)
+    return name.removesuffix(unit_of(name))
+
+
+def unit_of(name: str) -> str:
+    """The unit that a setting's name ends in, as `_mb`; "" without one, or for a rate. A bare `ns` is in ns."""
+    if name.endswith("_per_s"):
+        return ""
+    return "_ns" if name == "ns" else next((unit for unit in UNITS if name.endswith(unit)), "")
 
 
 def _path(name: str) -> Path:

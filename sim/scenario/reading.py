@@ -22,7 +22,7 @@ from invoker.policy.pausing import FixedGrace
 from invoker.policy.prewarm import ReactiveStock
 from invoker.policy.types import PrewarmKey
 from sim.node import DOCKER_SLOWDOWN, Node
-from sim.scenario.document import UNITS, Document, Path, ScenarioError, Tree, dotted, stem, tag_word
+from sim.scenario.document import Document, Path, ScenarioError, Tree, dotted, stem, tag_word, unit_of
 from sim.scenario.values import measured, number, words
 
 BAD: Final = object()
@@ -87,15 +87,14 @@ def fields(kind: type) -> dict[str, Field]:
     return made
 
 
-def unit_of(name: str) -> str:
-    """The unit that a setting's name ends in, as `_mb`; "" without one. A bare `ns` is in ns."""
-    return "_ns" if name == "ns" else next((unit for unit in UNITS if name.endswith(unit)), "")
-
-
 class Reader:
-    """Reads the settings of one document. What is wrong is gathered, for `close` to raise."""
+    """Reads the settings of one document. What is wrong is gathered, for `close` to raise.
+
+    `bases` are the objects from which those of their types take what isn't given, wherever they occur.
+    """
 
     def __init__(self, document: Document) -> None:
+        self.bases: dict[type, Any] = {}
         self._document = document
         self._problems: list[tuple[int, str]] = []
 
@@ -172,7 +171,7 @@ class Reader:
     ) -> Any:
         """A value of any type that settings have. `bare`: the setting's name has no unit, so the value must."""
         if isinstance(kind, inspect.StructType):
-            base = default if isinstance(default, kind.cls) else None
+            base = default if isinstance(default, kind.cls) else self.bases.get(kind.cls)
             return self.struct(kind.cls, value, path, base)
         if isinstance(kind, inspect.UnionType):
             return self._union(kind, value, path, unit, bare=bare, default=default)

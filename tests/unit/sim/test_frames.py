@@ -11,7 +11,21 @@ import pytest
 
 from invoker.policy import policyset
 from invoker.policy.types import MILLISECOND_NS, SECOND_NS
-from sim import Failures, ListWorkload, Node, PoissonWorkload, Result, SimFunction, SimulationError, frames, simulate
+from sim import (
+    Cluster,
+    Failures,
+    ListWorkload,
+    Member,
+    Node,
+    Outage,
+    PoissonWorkload,
+    Result,
+    SimFunction,
+    SimulationError,
+    frames,
+    simulate,
+    simulate_cluster,
+)
 from sim.latency import Constant, Exponential
 from sim.recorder import KINDS, OUTCOMES
 from sim.workload import DRAWN
@@ -120,3 +134,21 @@ def test_a_frame_survives_parquet(busy: Result, tmp_path: Path) -> None:
     frame = frames.invocations(busy)
     frame.to_parquet(path)
     pd.testing.assert_frame_equal(pd.read_parquet(path), frame)
+
+
+def test_a_cluster_has_more_columns_and_figures() -> None:
+    functions = tuple(SimFunction(name=f"ns/f{i}", run=Exponential(0.2 * SECOND_NS)) for i in range(6))
+    workload = PoissonWorkload(functions, (5.0,) * 6, 900, 1)
+    cluster = Cluster(nodes=(Member(), Member(outages=(Outage(at_ns=10 * SECOND_NS),))), controllers=2)
+    result = simulate_cluster(workload, cluster, policyset.default(1024), 1)
+    rows, by_function, figures = frames.invocations(result), frames.functions(result), frames.summary(result)
+    assert list(rows.columns) == [*frames.INVOCATION_COLUMNS, *frames.CLUSTER_COLUMNS]
+    for name, meaning in frames.CLUSTER_COLUMNS.items():
+        assert str(rows[name].dtype) == meaning.partition(":")[0].partition(",")[0], name
+    assert list(figures) == [*frames.SUMMARY_FIGURES, *frames.CLUSTER_FIGURES]
+    assert figures["lost"] == result.lost == by_function["lost"].sum() > 0
+    assert by_function["refused"].sum() == figures["refused"]
+    assert (rows["outcome"].str.startswith("lost")).sum() == figures["lost"]
+    assert rows.loc[rows["path"] == "topic"].shape[0] == result.paths["topic"] > 0
+    assert figures["memory_share"] == figures["mean_memory_mb"] / 2048
+    assert set(rows["node"]) == {0, 1}

@@ -58,6 +58,22 @@ def test_a_table_for_people(day: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "invocations a second" in err
 
 
+def test_a_cluster_is_told_and_kept(day: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--set", "cluster.nodes=3", "--set", "cluster.balancer=least-loaded", "--memory", "600 MB")
+    out, _ = _told(capsys, "run", str(day), *arguments, "--out", str(day.parent / "kept"))
+    assert "3 nodes, each: 600 MB, CPU for all; keep-alive lru-ttl" in out
+    assert "1 controller, balancer least-loaded" in out
+    assert "went by topics; something was in them for" in out
+    assert "balance     the busiest node ran 1." in out
+    found = kept.read(day.parent / "kept")
+    assert found.timeline is None
+    assert found.invocations is not None
+    assert {0, 1, 2} == set(found.invocations["node"])
+    assert found.summary["overflow_share"] > 0
+    err = _told(capsys, "run", str(day), *arguments, "--streaming", code=ExitCode.REFUSED)[1]
+    assert err == "sim: a cluster is simulated without streaming\n"
+
+
 def test_json_for_programs(day: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = _json(capsys, "run", str(day), "--seed", "2")
     result = load(day).simulate(2)

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from invoker.policy import policyset
+from invoker.policy.balancing import PowerOfChoices
 from invoker.policy.events import Reactive, StemCells
 from invoker.policy.keepalive import FixedTtl, GreedyDual, LruTtl, Oracle
 from invoker.policy.pausing import FixedGrace
 from invoker.policy.types import MILLISECOND_NS, MINUTE_NS, SECOND_NS, PrewarmKey
-from sim import Node, SimulationError
-from sim.latency import Constant, Empirical, Lognormal
+from sim import ClusterResult, Node, SimulationError
+from sim.latency import Constant, Empirical, Exponential, Lognormal
 from sim.node import DOCKER_SLOWDOWN
 from sim.scenario import Scenario, ScenarioError, load, of_settings
 from sim.scenario.workloads import AzureLike
@@ -192,6 +193,8 @@ engine: warp
         ("node: fast", "node is 'fast', and wants settings of its own"),
         ("node: {stock: 3}", "node.stock is 3, and wants a list, as [a, b]"),
         ("node: {profile: none.yaml}", "node.profile: the profile"),
+        ("workload: {type: poisson, rate_per_s: 5 min}", "workload.rate_per_s is '5 min', and wants a number"),
+        ("workload: {type: poisson, rate_per: 5}", "workload.rate_per: no such setting; did you mean rate_per_s?"),
         ("seed: 1.5", "seed is 1.5, and wants a whole number"),
         ("node: {cpus: 1, cpus: 2}", "node.cpus is set on line 1, too"),
         ("node: {cpus: -1}", "node: cpus must not be negative"),
@@ -337,3 +340,39 @@ def test_a_workload_that_cannot_be_made_is_told() -> None:
     both = {"type": "merged", "workloads": ["poisson", "poisson"]}
     with pytest.raises(SimulationError, match="workload: two of the merged workloads have a function of the same name"):
         of_settings(SMALL | {"workload": both}).simulate()
+
+
+CLUSTER: dict[str, Any] = {
+    "nodes": [{}, {"policy": {"memory": "2 GB"}, "node": {"cpus": 2}}, {"outages": [{"at": "5 s", "lasts": "3 s"}]}],
+    "controllers": 2,
+    "balancer": {"name": "power-of-d", "choices": 3},
+    "network": {"http": {"type": "exponential", "mean": "1 ms"}},
+}
+
+
+def test_a_cluster_is_joined_of_nodes_like_the_scenarios_own() -> None:
+    settings = SMALL | {"node": {"run": "200 ms"}, "cluster": CLUSTER}
+    scenario = of_settings(settings)
+    cluster = scenario.cluster
+    assert cluster is not None
+    assert isinstance(cluster.nodes, tuple)
+    own = cluster.nodes[1]
+    assert own.policy == policyset.default(2048)
+    assert own.node == Node(run=Constant(200 * MILLISECOND_NS), cpus=2)
+    assert cluster.nodes[2].outages[0].lasts_ns == 3 * SECOND_NS
+    assert cluster.balancer == PowerOfChoices(3)
+    assert cluster.network.http == Exponential(1e6)
+    result = scenario.simulate(hashing=True, streaming=False)
+    assert isinstance(result, ClusterResult)
+    assert scenario.altered({"engine": "simpy"}).simulate().decision_hash == result.decision_hash
+    assert scenario.altered({"cluster.balancer": "hiku", "cluster.nodes": 2}).simulate().outcomes["ok"] > 100
+
+
+def test_what_a_cluster_has_not_is_told() -> None:
+    scenario = of_settings(SMALL | {"cluster": {"nodes": 2}})
+    with pytest.raises(SimulationError, match="a cluster is simulated without streaming"):
+        scenario.simulate(streaming=True)
+    with pytest.raises(SimulationError, match="the oracle knows the future of a single node"):
+        scenario.altered({"policy.keep_alive": "oracle"}).simulate()
+    with pytest.raises(ScenarioError, match=r"cluster: there are 1 to 10000 nodes and 1 to 1000 controllers, not 0"):
+        scenario.altered({"cluster.nodes": 0})
