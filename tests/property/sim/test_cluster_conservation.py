@@ -86,7 +86,7 @@ def _checked(pool: Pool, now_ns: int, event: AnyEvent) -> list[AnyAction]:
     return actions
 
 
-@settings(max_examples=1500)
+@settings(max_examples=60)
 @given(cluster=CLUSTERS, node=NODES, policy=policies(), seed=st.integers(0, 2**32))
 def test_each_arrival_ends_exactly_once(cluster: Cluster, node: Node, policy: PolicySet, seed: int) -> None:
     settled: Counter[int] = Counter()
