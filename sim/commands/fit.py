@@ -53,7 +53,8 @@ def fit(
 
     if samples_min < 1 or not 0 <= logs_ms < 3_600_000:
         raise SimulationError("--samples-min is a count from 1 on, --logs-ms milliseconds from 0 to an hour")
-    found = fitted([log, *logs], how, samples_min, round(logs_ms * 1e6))
+    with present.progress("measuring", None, lambda _done: ""):
+        found = fitted([log, *logs], how, samples_min, round(logs_ms * 1e6))
     if output is not None:
         save(found.profile, output)
     if json:

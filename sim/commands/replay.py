@@ -57,8 +57,10 @@ def replay(
 
     files = one_run([log, *logs])
     tried = _variants(policies(files[0]), memory or [], keep_alive or [], pause_grace or [])
-    report = decided_again(files)
-    found = what_if(files, tried, seed=seed)
+    with present.progress("deciding again", None, lambda _done: ""):
+        report = decided_again(files)
+    with present.progress("simulating", None, lambda _done: ""):
+        found = what_if(files, tried, seed=seed)
     if json:
         present.say_json({"replay": report, "columns": found.columns, "warnings": found.fit.warnings})
     else:
