@@ -9,6 +9,7 @@ from typing import cast
 
 from invoker.policy import PolicySet
 from invoker.policy.actions import RemoveReason
+from invoker.policy.types import SECOND_NS
 from sim.body import Ledger
 from sim.cluster.columns import CLUSTER_OUTCOMES, NOWHERE, PATHS, TOPIC, ClusterColumns
 from sim.cluster.world import World
@@ -106,6 +107,17 @@ class ClusterResult(Result):
     def capacity_mb(self) -> int:
         """The memory of all nodes."""
         return sum(policy.capacity_mb for policy in self.policies)
+
+    def overflow_episodes(self, quiet_ns: int = SECOND_NS) -> list[Span]:
+        """The spans of `overflows`, those drawn together between which the topics were empty for less than `quiet_ns`:
+        a cluster near its limit sends now this way, now that."""
+        episodes: list[Span] = []
+        for begin_ns, end_ns in self.overflows:
+            if episodes and begin_ns - episodes[-1][1] < quiet_ns:
+                episodes[-1] = (episodes[-1][0], end_ns)
+            else:
+                episodes.append((begin_ns, end_ns))
+        return episodes
 
     def answer_ns(self, share: float) -> int:
         """A quantile of the time from arrival to the acknowledgement at the controller, of those that ran."""
