@@ -39,7 +39,7 @@ KIND_WORDS = {
     "thawed": "warm, thawed",
     "prewarm": "prewarmed",
     "cold": "cold",
-    "none": "refused",
+    "none": "never ran",
 }
 
 
@@ -99,7 +99,7 @@ def latency_over_time(invocations: pd.DataFrame, span_ns: int) -> Picture:
 
 @styled
 def rates_over_time(invocations: pd.DataFrame, span_ns: int) -> Picture:
-    """The shares that started cold, were queued, and were refused, by the time of arrival."""
+    """The shares that started cold, were queued, never ran, came by a topic (of a cluster), by the time of arrival."""
     picture, axes = canvas("Cold starts and queueing over time")
     bins, length_ns = _binned(invocations, span_ns)
     waited_ms = (invocations["dispatched_ns"] - invocations["arrived_ns"]) / 1e6
@@ -107,14 +107,15 @@ def rates_over_time(invocations: pd.DataFrame, span_ns: int) -> Picture:
     shares = {
         "cold": kind == "cold",
         "queued": kind.isin(["warm", "thawed", "prewarm"]) & (waited_ms > QUEUED_MS),
-        "refused": kind == "none",
+        "never ran": kind == "none",
+        "by topic": invocations["path"] == "topic" if "path" in invocations else kind == "",
     }
     unit_ns = time_axis(axes, span_ns)
     labels: list[tuple[float, str, str]] = []
     told: list[str] = []
-    for word, role in (("cold", "cold"), ("queued", "queued"), ("refused", "lost")):
+    for word, role in (("cold", "cold"), ("queued", "queued"), ("never ran", "lost"), ("by topic", "busy")):
         column = shares[word].groupby(bins).mean() * 100.0
-        if word == "refused" and not shares[word].any():
+        if word in ("never ran", "by topic") and not shares[word].any():
             continue
         at, percent = _steps(column, length_ns, unit_ns)
         axes.plot(at, percent, color=colour(role))
@@ -238,6 +239,29 @@ def _tails(title: str, groups: dict[tuple[str, str], pd.DataFrame]) -> Picture:
     axes.set_ylabel("begin later than that")
     label_ends(axes, labels)
     picture.alt = f"{title}. Of each, 1 % begins later than: {', '.join(told)}."
+    return picture
+
+
+@styled
+def load_by_node(invocations: pd.DataFrame) -> Picture:
+    """Of a cluster: how many invocations each node was sent by which way."""
+    nodes = int(invocations["node"].max()) + 1
+    picture, axes = canvas("Invocations by node", height_in=1.2 + 0.2 * nodes)
+    floor = np.zeros(nodes)
+    told: list[str] = []
+    for path, role in (("http", "thawed"), ("topic", "busy")):
+        counts = np.bincount(invocations.loc[invocations["path"] == path, "node"], minlength=nodes)
+        axes.barh(range(nodes), counts, left=floor, color=colour(role), height=0.66, label=path)
+        floor = floor + counts
+        told.append(f"{int(counts.sum()):,} by {path}")
+    axes.set_yticks(range(nodes), [f"node {node}" for node in range(nodes)])
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", labelcolor=colour("ink"))
+    axes.grid(visible=False, axis="y")
+    axes.xaxis.set_major_formatter(lambda number, _: f"{number:,.0f}")
+    axes.set_xlabel("invocations")
+    picture.legend(loc="outside right upper", frameon=False, handlelength=1, handleheight=1)
+    picture.alt = f"Invocations by node, of {nodes}: {', '.join(told)}; the most for one are {int(floor.max()):,}."
     return picture
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -82,12 +83,20 @@ def report(
 
 
 def _run(of: Source, label: str) -> Run:
-    """Its simulation, sampled finely enough for a picture."""
+    """Its simulation, sampled finely enough for a picture where there is one node to sample."""
+    scenario, cluster = of.scenario, of.scenario.cluster
     if of.result is not None:
-        return run_kept(label, of.result)
-    length_s = of.scenario.workload.length_s
-    every_ns = _SAMPLE_UNKNOWN_NS if length_s is None else max(1, round(length_s * 1e9 / _SAMPLES))
-    return run_of(label, of.scenario.simulate(sample_every_ns=every_ns))
+        run = run_kept(label, of.result)
+    elif cluster is not None:
+        run = run_of(label, scenario.simulate())
+    else:
+        length_s = scenario.workload.length_s
+        every_ns = _SAMPLE_UNKNOWN_NS if length_s is None else max(1, round(length_s * 1e9 / _SAMPLES))
+        run = run_of(label, scenario.simulate(sample_every_ns=every_ns))
+    if cluster is None:
+        return run
+    told = f"{len(cluster.members)} nodes, balancer {cluster.balancer.__struct_config__.tag}; each: {run.policy}"
+    return replace(run, policy=told)
 
 
 def planned(scenario: Scenario, run: Run) -> Plan:
@@ -95,7 +104,7 @@ def planned(scenario: Scenario, run: Run) -> Plan:
     own = str(scenario.policy.keep_alive.__struct_config__.tag)
     policies: dict[str, Settings] = {name: (("policy.keep_alive.name", name),) for name in POLICIES}
     policies[own] = ()  # with the parameters that the scenario gives it
-    capacities_mb = [max(1, round(share * run.capacity_mb)) for share in SIZES]
+    capacities_mb = [max(1, round(share * scenario.policy.capacity_mb)) for share in SIZES]
     runs = len(policies) * len(capacities_mb) * SEEDS
     share = min(1.0, SWEEP_INVOCATIONS_MAX / (runs * len(run.invocations)))
     scope = "All of the workload was simulated for it."
@@ -120,5 +129,5 @@ def front(plan: Plan, jobs: int | None = None, told: Told = lambda _what, _share
         told("looking for what memory buys", 0.2 + 0.75 * done / runs)
 
     told("looking for what memory buys", 0.2)
-    with open_workers(ScenarioMeasure(plan.scenario, streaming=True), jobs) as workers:
+    with open_workers(ScenarioMeasure(plan.scenario, streaming=plan.scenario.cluster is None), jobs) as workers:
         return measured(workers, plan.policies, plan.capacities_mb, plan.seeds, plan.scope, count)

@@ -106,6 +106,10 @@ def _over_time(run: Run) -> str:
             f"{span_words(figures.QUEUED_MS)} for one that stood already. In bins of {width}.",
         ),
     ]
+    if "node" in rows:
+        drawn.append(
+            _figure(figures.load_by_node(rows), "nodes", "By HTTP while there seemed to be room, else by a topic.")
+        )
     if run.samples is not None:
         drawn.append(
             _figure(
@@ -151,7 +155,7 @@ def _sufferers(run: Run) -> str:
     worst = words.sufferers(run)
     if worst.empty:
         return ""
-    heads = ("function", "share of all waiting", "invocations", "cold", "refused", "median", "p99", "mean wait")
+    heads = ("function", "share of all waiting", "invocations", "cold", "never ran", "median", "p99", "mean wait")
     largest = float(worst["share"].max())
     rows = [
         "<tr>"
@@ -159,7 +163,7 @@ def _sufferers(run: Run) -> str:
         f'<td><span class="bar" style="width:{90 * float(row["share"]) / largest:.0f}px"></span>'
         f"{words.percent(float(row['share']))}</td>"
         f"<td>{words.count(row['invocations'])}</td><td>{words.percent(float(row['cold']))}</td>"
-        f"<td>{words.count(row['refused'])}</td><td>{span_words(row['p50_ms'])}</td>"
+        f"<td>{words.count(row['never_ran'])}</td><td>{span_words(row['p50_ms'])}</td>"
         f"<td>{span_words(row['p99_ms'])}</td><td>{span_words(row['waited_ms'])}</td></tr>"
         for _, row in worst.iterrows()
     ]

@@ -29,9 +29,10 @@ SAMPLES_MAX: Final = 600
 class Run:
     """One simulation. `label` tells it from those it is compared with, `policy` its policies in words.
 
-    `invocations` and `summary` are those of `sim.frames`; `samples` has a row for each sample of the timeline:
-    `at_ns`, `waiting`, and the memory in MB in each of `sim.timeline.STATES`; None where nothing was sampled.
-    `made_by` says what makes it again: seed, versions, decision hash; `note` what is to be known before the rest.
+    `invocations` and `summary` are those of `sim.frames`; `capacity_mb` is of all nodes; `samples` has a row for
+    each sample of the timeline (`at_ns`, `waiting`, and the memory in MB in each of `sim.timeline.STATES`), None where
+    nothing was sampled. `made_by` says what makes it again: seed, versions, decision hash; `note` what is to be known
+    before the rest.
     """
 
     label: str
@@ -77,11 +78,17 @@ def _run(
         invocations,
         summary,
         facts.ended_ns,
-        facts.policy.capacity_mb,
+        _capacity_mb(facts.policy, summary),
         None if timeline is None else timeline.iloc[:: -(-len(timeline) // SAMPLES_MAX)],
         made_by(facts),
         "" if facts.cut_short_ns is None else f"It was cut short at {span_words(facts.cut_short_ns / 1e6)}.",
     )
+
+
+def _capacity_mb(policy: PolicySet, summary: dict[str, float]) -> int:
+    """That of all nodes, where there are several."""
+    share = summary["memory_share"]
+    return round(summary["mean_memory_mb"] / share) if share else policy.capacity_mb
 
 
 def policy_words(policy: PolicySet) -> str:

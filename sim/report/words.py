@@ -60,7 +60,7 @@ def headline(run: Run) -> list[str]:
         f"{rate(len(rows) / max(run.ended_ns / 1e9, 1e-9))}."
     ]
     if ran.empty:
-        return [*found, "All of them were refused."]
+        return [*found, "None of them ever ran."]
     cold = float((ran["kind"] == "cold").mean())
     latency_ms = (ran["ended_ns"] - ran["arrived_ns"]) / 1e6
     found += [
@@ -68,7 +68,8 @@ def headline(run: Run) -> list[str]:
         f"Half of the answers came within {span_words(_quantile(latency_ms, 0.5))}, 99 of 100 within "
         f"{span_words(_quantile(latency_ms, 0.99))}, runs included.",
         _lost_time(ran),
-        _refusals(rows),
+        _never_ran(rows),
+        *_overflow(rows),
         _memory(run),
     ]
     return found
@@ -91,18 +92,26 @@ def _lost_time(ran: pd.DataFrame) -> str:
     )
 
 
-def _refusals(rows: pd.DataFrame) -> str:
-    refused = rows[rows["kind"] == "none"]
-    if refused.empty:
-        return "None was refused."
-    reasons = refused["outcome"].astype(str).str.removeprefix("refused: ").value_counts()
+def _never_ran(rows: pd.DataFrame) -> str:
+    never = rows[rows["kind"] == "none"]
+    if never.empty:
+        return "All of them ran."
+    reasons = never["outcome"].astype(str).value_counts()
     told = ", ".join(f"{reason} {count(number)}" for reason, number in reasons.items())
-    return f"{percent(len(refused) / len(rows))} were refused ({told})."
+    return f"{percent(len(never) / len(rows))} never ran ({told})."
+
+
+def _overflow(rows: pd.DataFrame) -> list[str]:
+    """Of a cluster: who took the way round by a topic."""
+    if "path" not in rows:
+        return []
+    by_topic = float((rows["path"] == "topic").mean())
+    return [f"{percent(by_topic)} went to their nodes by a topic, as there was no room when they came."]
 
 
 def _memory(run: Run) -> str:
     mean_mb = run.summary["mean_memory_mb"]
-    used = f"Containers held {memory(mean_mb)} on the average, {percent(mean_mb / run.capacity_mb)} of the node's"
+    used = f"Containers held {memory(mean_mb)} on the average, {percent(mean_mb / run.capacity_mb)} of"
     return f"{used} {memory(run.capacity_mb)}."
 
 
@@ -119,28 +128,30 @@ def tiles(run: Run) -> list[tuple[str, str]]:
         (span_words(_quantile(latency_ms, 0.5)), "median latency"),
         (span_words(_quantile(latency_ms, 0.99)), "p99 latency"),
         (span_words(_quantile(waited_ms, 0.99)), "p99 wait"),
-        (percent(1 - len(ran) / len(run.invocations)), "refused"),
+        (percent(1 - len(ran) / len(run.invocations)), "never ran"),
         (memory(run.summary["mean_memory_mb"]), "memory held"),
     ]
 
 
 def sufferers(run: Run, most: int = 12) -> pd.DataFrame:
-    """The functions whose invocations waited longest altogether, a row each: `function`, `invocations`, `cold` (share
-    of those that ran), `refused` (number), `p50_ms` and `p99_ms` (latency), `waited_ms` (mean wait for a container) and
-    `share` (of all the time that was waited)."""
+    """The functions whose invocations waited longest altogether, a row each.
+
+    `function`, `invocations`, `cold` (share of those that ran), `never_ran` (number), `p50_ms` and `p99_ms` (latency),
+    `waited_ms` (mean wait for a container) and `share` (of all the time that was waited).
+    """
     rows = run.invocations
     ran = rows[rows["kind"] != "none"]
     by = ran["function"].astype(str)
     waited_ms = ((ran["dispatched_ns"] - ran["arrived_ns"]) / 1e6).groupby(by)
     latency_ms = ((ran["ended_ns"] - ran["arrived_ns"]) / 1e6).groupby(by)
-    refused = (rows["kind"] == "none").groupby(rows["function"].astype(str)).sum()
+    never_ran = (rows["kind"] == "none").groupby(rows["function"].astype(str)).sum()
     whole_ms = waited_ms.sum()
     worst = whole_ms[whole_ms > 0].nlargest(most).index
     frame = pd.DataFrame(
         {
             "invocations": rows["function"].astype(str).value_counts(),
             "cold": (ran["kind"] == "cold").groupby(by).mean(),
-            "refused": refused,
+            "never_ran": never_ran,
             "p50_ms": latency_ms.quantile(0.5),
             "p99_ms": latency_ms.quantile(0.99),
             "waited_ms": waited_ms.mean(),

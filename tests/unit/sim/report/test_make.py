@@ -99,6 +99,17 @@ def test_a_kept_result_is_told_as_it_was(directory: Path) -> None:
     assert kept.read(directory).facts.decision_hash in page
 
 
+def test_a_cluster_is_told_by_node_and_by_way(file: Path) -> None:
+    file.write_text(SCENARIO.replace("rate_per_s: 5", "rate_per_s: 40") + "cluster: {nodes: 2}\n")
+    page = make.report(make.source(file), jobs=1)
+    result = load(file).simulate()
+    assert "2 nodes, balancer sharding; each: 1 GB" in page
+    assert "Invocations by node, of 2" in page
+    assert result.decision_hash in page
+    assert "on the average" in page
+    assert "of 2 GB." in page
+
+
 def test_settings_alter_the_scenario(file: Path, tmp_path: Path) -> None:
     assert report(file, out=tmp_path / "page.html", no_front=True, given=Given(memory="512 MB", seed=8)) == 0
     page = (tmp_path / "page.html").read_text("utf-8")

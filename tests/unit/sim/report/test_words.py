@@ -75,8 +75,8 @@ def test_the_findings_in_sentences() -> None:
     assert "In 10 s, 4 invocations of 3 functions arrived, 24 a minute." in told
     assert "67% found a container that stood ready; 33% had to wait for a cold start." in told
     assert "25% of that was waited by cold starts" in told
-    assert "25% were refused (queue full 1)." in told
-    assert "Containers held 512 MB on the average, 25% of the node's 2 GB." in told
+    assert "25% never ran (refused: queue full 1)." in told
+    assert "Containers held 512 MB on the average, 25% of 2 GB." in told
 
 
 def test_who_suffers_is_ranked_by_time_waited() -> None:
@@ -90,5 +90,5 @@ def test_who_suffers_is_ranked_by_time_waited() -> None:
 
 def test_nothing_and_nothing_but_refusals_have_words() -> None:
     assert words.headline(_run([])) == ["The workload has no invocations: nothing happened."]
-    assert words.headline(_run(ROWS[3:]))[-1] == "All of them were refused."
+    assert words.headline(_run(ROWS[3:]))[-1] == "None of them ever ran."
     assert words.sufferers(_run(ROWS[3:])).empty
