@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, get_args
 import pytest
 
 from sim import ClusterResult, Failures, frames
-from sim.cli import main
+from sim.cli import app, main
 from sim.scenario import load, meanings
 from sim.scenario.reference import BEGIN, END, lines, meaning_of, page
 from sim.scenario.workloads import TraceFormat
@@ -95,11 +96,14 @@ def test_an_example_runs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_the_commands_in_an_examples_head_are_commands(name: str) -> None:
-    """The scenario's own commands can be read as far as settings go; those of other commands name this file."""
+def test_the_commands_in_an_examples_head_can_be_typed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are parsed as a shell and the command line would; scenarios with their settings are read."""
+    monkeypatch.chdir(ROOT)
     text = (EXAMPLES / f"{name}.yaml").read_text("utf-8")
-    told = re.findall(r"^#   sim (\w+) (.*)$", text, re.MULTILINE)
+    told = re.findall(r"^#   sim (.*)$", text, re.MULTILINE)
     assert told
-    for command, rest in told:
-        assert command in ("run", "trace", "capacity", "sweep")
-        assert f"examples/{name}" in rest
+    for line in told:
+        assert f"examples/{name}" in line
+        _, bound, _ = app.parse_args(shlex.split(line), exit_on_error=False, print_error=False)
+        if "given" in bound.arguments:
+            bound.arguments["given"].scenario(EXAMPLES / f"{name}.yaml")
