@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import pathlib
 import threading
-from array import array
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
@@ -18,9 +17,10 @@ import msgspec
 
 from invoker import __version__
 from invoker.policy.decision import FORMAT
-from sim.node import Chance, Node
+from sim.node import Node
 from sim.planning.task import Setting
 from sim.scenario import Scenario
+from sim.scenario.views import Told
 from sim.scenario.workloads import TraceFile
 from sim.workload import DRAWN, Block, SimFunction, Workload
 
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 KEPT_INVOCATIONS_MAX: Final = 10_000_000
 """So many are kept in a process, of 20 bytes each. A workload with more is drawn or read again for each run."""
+
+
+_NOT_OF_FIGURES: Final = ("document", "seed")
+"""The parts of a scenario that make no figure, or are given with each run."""
 
 
 class ScenarioMeasure:
@@ -51,7 +55,7 @@ class ScenarioMeasure:
         """Of everything that makes the figures but the settings to come and the seed: the scenario as it is read, the
         files that its workload names (by size and time), the version of the decisions."""
         scenario = self.scenario
-        parts = [scenario.workload, scenario.node, scenario.policy, scenario.engine, scenario.profile]
+        parts = {name: getattr(scenario, name) for name in scenario.__struct_fields__ if name not in _NOT_OF_FIGURES}
         stamps = [FORMAT, __version__, self._streaming, *_stamps(scenario)]
         return blake2b(msgspec.json.encode([parts, stamps]), digest_size=16).hexdigest()
 
@@ -110,23 +114,15 @@ def _measure(scenario: Scenario, streaming: bool) -> ScenarioMeasure:
 
 def _keep(workload: Workload, node: Node, seed: int) -> _Kept | None:
     """The workload with its runs drawn; None where it is too long."""
-    run_ns = Chance(node, workload.functions, seed).run_ns
     blocks: list[Block] = []
-    left, draws = KEPT_INVOCATIONS_MAX, False
-    for made in workload.blocks():
-        block = made
+    left = KEPT_INVOCATIONS_MAX
+    for block in workload.blocks():
         left -= len(block.at_ns)
         if left < 0:
             return None
-        if DRAWN in block.run_ns:
-            draws = True
-            drawn = [
-                run_ns(function) if wished_ns == DRAWN else wished_ns
-                for function, wished_ns in zip(block.function, block.run_ns, strict=True)
-            ]
-            block = Block(block.at_ns, block.function, array("q", drawn))
         blocks.append(block)
-    return _Kept(workload.functions, blocks, draws)
+    kept = _Kept(workload.functions, blocks, any(DRAWN in block.run_ns for block in blocks))
+    return _Kept(kept.functions, list(Told(kept, node, seed).blocks()), draws=True) if kept.draws else kept
 
 
 def _stamps(scenario: Scenario) -> list[tuple[str, int, int]]:

@@ -44,6 +44,14 @@ def test_runs_that_the_node_draws_are_drawn_as_ever() -> None:
     assert ScenarioMeasure(scenario)({}, 2) == summary(scenario.simulate(2))
 
 
+def test_clusters_have_figures_of_their_own() -> None:
+    scenario = of_settings({**POISSON, "cluster": {"nodes": 2}})
+    measure = ScenarioMeasure(scenario)
+    for changes in ({}, {"cluster.nodes": 3}):
+        assert measure(changes, 2) == summary(scenario.altered(changes).simulate(2))
+    assert measure.fingerprint != ScenarioMeasure(of_settings(POISSON)).fingerprint
+
+
 def test_sums_instead_of_rows() -> None:
     scenario = of_settings(POISSON)
     assert ScenarioMeasure(scenario, streaming=True)({}, 2) == summary(scenario.simulate(2, streaming=True))
