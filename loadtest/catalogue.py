@@ -17,8 +17,11 @@ from urllib.parse import urlencode
 import msgspec
 
 from invoker.errors import ActionNotFound, CallerFault, PlatformFault
+from invoker.io.couchdb import admin as couch_admin
 from invoker.io.couchdb.client import Answer, CouchClient, segment, told
 from invoker.io.couchdb.settings import CouchDbSettings
+from invoker.io.dev.documents import action_document
+from loadtest.calls import ACTION, CODE
 from loadtest.messages import Action, Identity, decode_document
 
 OK, CREATED, ACCEPTED, NOT_FOUND, CONFLICT, TOO_LARGE = 200, 201, 202, 404, 409, 413
@@ -173,6 +176,30 @@ class Catalogue:
                 for each in subject.namespaces:
                     found[each.uuid] = Identity(subject.subject, each.name, each.uuid, each.key)
         self._identities = found
+
+
+async def put_load(settings: CouchDbSettings, *, memory_mb: int, timeout_ms: int) -> tuple[str, str]:
+    """Keep the function of the loads as guest/load, new or changed, and see that there is a guest.
+
+    Returns (the guest's credentials, the function's revision). Raises PlatformFault, CallerFault.
+    """
+    made = await couch_admin.init(settings, "guest")
+    client = CouchClient(settings)
+    await client.open()
+    try:
+        catalogue = Catalogue(client, settings, 0)
+        try:
+            former: bytes | None = await catalogue.document("guest", ACTION)
+        except ActionNotFound:
+            former = None
+        limits = {"memory": memory_mb, "timeout": timeout_ms}
+        wanted = msgspec.json.encode({"exec": {"kind": "python:3", "code": CODE}, "limits": limits})
+        now_ms = time.time_ns() // 1_000_000
+        document = action_document("guest", ACTION, wanted, former, kinds=(), memory_mb_max=1 << 20, now_ms=now_ms)
+        revision = decode_document(former).revision if former else None
+        return made.credentials, await catalogue.put("guest", ACTION, document, revision)
+    finally:
+        await client.close()
 
 
 def _text(value: str) -> str:

@@ -20,12 +20,21 @@ app = App(
     default_parameter=Parameter(negative=""),
     version=__version__,
 )
+_ENVIRONMENT = (
+    "are named by the environment, as for `invoker serve`: KAFKA_HOSTS, KAFKA_SECURITY, COUCH_URL, COUCH_USERNAME, "
+    "COUCH_PASSWORD, CLUSTER_CA_FILE (docs/settings.md)."
+)
 app.command(
     "loadtest.commands.controller:controller",
     name="controller",
     help="Run a reference controller with a door as OpenWhisk's, until Ctrl-C.",
-    help_epilogue="Kafka and CouchDB are named by the environment, as for `invoker serve`: KAFKA_HOSTS, "
-    "KAFKA_SECURITY, COUCH_URL, COUCH_USERNAME, COUCH_PASSWORD, CLUSTER_CA_FILE (docs/settings.md).",
+    help_epilogue=f"Kafka and CouchDB {_ENVIRONMENT}",
+)
+app.command(
+    "loadtest.commands.prepare:prepare",
+    name="prepare",
+    help="Put the function that loads call into CouchDB.",
+    help_epilogue=f"CouchDB and its authority {_ENVIRONMENT}",
 )
 
 

@@ -177,6 +177,7 @@ class Door:
         )
         answer = _answer(activation, result_alone=_flag(request, "result"))
         answer.headers["X-OpenWhisk-Activation-Id"] = activation.id
+        answer.headers["X-Functions-Way"] = activation.way
         return answer
 
     async def _activation(self, request: web.Request) -> web.Response:

@@ -66,7 +66,8 @@ class _Document(msgspec.Struct):
 
 
 class Action(msgspec.Struct, frozen=True):
-    """What a controller has to know of an action. `path` has the package; memory in MB, `limit_ms` the time limit."""
+    """What a controller has to know of an action. `path` has the package; memory in MB, `limit_ms` the time limit.
+    `revision` "": the newest."""
 
     path: str
     name: str
@@ -181,7 +182,7 @@ def activation_message(
     content = {name: unmask(each.value) for name, each in bound.items()} | given
     return _encode(
         action={"path": action.path, "name": action.name, "version": action.version},
-        revision=action.revision,
+        revision=action.revision or None,
         user=_user(caller),
         activation=activation,
         transaction=transaction,

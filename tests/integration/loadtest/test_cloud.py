@@ -36,7 +36,7 @@ def free_port() -> int:
 
 def to_try(told: str) -> str:
     """The lines to try, as a script."""
-    lines = told.partition("Try, from a second terminal:")[2].partition("Logs and decision logs")[0].splitlines()
+    lines = told.partition("Try, from a second terminal:")[2].partition("Or put load on it")[0].splitlines()
     return "\n".join(line.removeprefix("  ") for line in lines)
 
 

@@ -19,7 +19,7 @@ import pytest
 from tests.integration.loadtest.actions import NAP
 from tests.integration.loadtest.conftest import NAME, address
 from tests.support.node import LIMIT_S
-from tests.support.serving import Place, Served, surroundings
+from tests.support.serving import ROOT, Place, Served, surroundings
 
 pytestmark = pytest.mark.docker
 
@@ -36,11 +36,11 @@ class Curl:
     """Asks as a script would."""
 
     def __init__(self, port: int, credentials: str) -> None:
-        self._base = f"http://127.0.0.1:{port}"
+        self.url = f"http://127.0.0.1:{port}"
         self._authorization = "Basic " + base64.b64encode(credentials.encode()).decode()
 
     def __call__(self, method: str, path: str, body: Any = None, authorization: str | None = None) -> Answer:
-        request = urllib.request.Request(f"{self._base}/api/v1/{path}", method=method)
+        request = urllib.request.Request(f"{self.url}/api/v1/{path}", method=method)
         request.add_header("Authorization", self._authorization if authorization is None else authorization)
         if body is not None:
             request.data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -53,7 +53,7 @@ class Curl:
                 return Answer(error.code, json.loads(error.read()), error.headers)
 
     def health(self) -> dict[str, str]:
-        with urllib.request.urlopen(f"{self._base}/invokers", timeout=LIMIT_S) as answer:
+        with urllib.request.urlopen(f"{self.url}/invokers", timeout=LIMIT_S) as answer:
             return json.loads(answer.read())
 
     def until(self, path: str) -> Answer:
@@ -177,3 +177,35 @@ def test_faults_have_their_status_and_say_why(curl: Curl) -> None:
         assert answer.status == status, answer
         assert set(answer.body) == {"error", "code"}
         assert answer.body["error"]
+
+
+def load(*options: str, log: Path) -> dict[str, Any]:
+    """A few seconds of locust; its table by `type name`. Every answer's record was checked by it."""
+    file = ["-f", str(ROOT / "loadtest" / "locustfile.py"), "--headless", "--json-file", str(log)]
+    command = [sys.executable, "-m", "locust", *file, "--run-time=3s", "--stop-timeout=20", "--peak=2", *options]
+    done = subprocess.run(
+        command, cwd=ROOT, env=surroundings(), capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = {f"{row['method']} {row['name']}": row for row in json.loads(log.with_suffix(".json").read_text())}
+    assert sum(row["num_failures"] for row in rows.values()) == 0
+    return {name: row["num_requests"] for name, row in rows.items()}
+
+
+def test_locusts_users_load_both_doors(
+    place: Place, pair: tuple[Served, Served], curl: Curl, credentials: str, tmp_path: Path
+) -> None:
+    prepare = [sys.executable, "-m", "loadtest.cli", "prepare", "--json"]
+    told = subprocess.run(prepare, env=environment(place), capture_output=True, text=True, timeout=LIMIT_S, check=True)
+    assert json.loads(told.stdout)["credentials"] == credentials
+    direct = load(
+        "DirectUser",
+        f"--host={address(pair[0]).url}",
+        *("--blocking-share=0.5", "--cold-share=0.05", "--payload-bytes=0,2000", "--log-lines=2"),
+        log=tmp_path / "direct",
+    )
+    assert direct["POST invoke"] == direct["POST receipt"] > 0
+    assert 0 < direct["run warm"] + direct["run cold"] < direct["POST invoke"]
+    assert direct["init cold"] == direct["run cold"] > 0
+    door = load("DoorUser", f"--host={curl.url}", f"--auth={credentials}", "--shape=ramp", log=tmp_path / "door")
+    assert door["POST waited for"] == door["way http"] + door.get("way kafka", 0) > 0

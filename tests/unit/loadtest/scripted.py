@@ -194,7 +194,7 @@ async def scene(**changes: Any) -> AsyncGenerator[Scene]:
             couch.put("whisks", ACTION)
             given: dict[str, Any] = {
                 "kafka": KafkaSettings(hosts=("127.0.0.1:1",), tls=False),
-                "couch": CouchDbSettings(url=couch.url, username=USER, password=PASSWORD, retry_limit_s=0.1),
+                "couch": CouchDbSettings(url=couch.url, username=USER, password=PASSWORD),
                 "invokers": tuple(each.address for each in invokers),
                 "ping_every_s": 0.02,
             }

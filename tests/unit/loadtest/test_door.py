@@ -38,7 +38,7 @@ class Asked:
 @pytest.fixture
 async def asked(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Asked]:
     monkeypatch.setattr(controller_module, "Topics", FakeTopics)
-    async with scene(head_timeout_s=0.1) as stage, aiohttp.ClientSession() as session:
+    async with scene(head_timeout_s=1.0) as stage, aiohttp.ClientSession() as session:
 
         async def user(authorization: str) -> Identity | None:
             return OWNER if base64.b64decode(authorization.partition(" ")[2]) == b"u-1:secret" else None
