@@ -9,8 +9,6 @@ from __future__ import annotations
 from array import array
 from typing import Final
 
-import msgspec
-
 from invoker.policy.actions import Refuse
 from invoker.policy.balancing import Request as Ask
 from sim.node import Request
@@ -34,15 +32,14 @@ CLUSTER_OUTCOMES: Final[tuple[str, ...]] = (
 `lost: left in a topic`: of a node that never came back."""
 
 
-class Errand(msgspec.Struct, eq=False, gc=False):
-    """An invocation on its way through the cluster; `probe`: a controller's test action, of which no row is kept.
+class Errand(Request, eq=False, gc=False):
+    """A request on its way through the cluster; `probe`: a controller's test action, of which no row is kept.
 
     `asked` is what the balancer was asked last. `retries` counts how often it was sent again, `rereads` how often read
     again. `settled`: it is known how it ended; `closed`: nobody waits for news of it any more.
     """
 
-    request: Request
-    controller: int
+    controller: int = 0
     probe: bool = False
     asked: Ask | None = None
     node: int = 0
@@ -82,30 +79,33 @@ class ClusterColumns(Columns):
 
     def ran(self, request: Request, ended_ns: int, good: bool) -> None:
         """See `Recorder`."""
-        if request.index >= 0 and not self.outcome[request.index]:
+        if self._settle(request):
             super().ran(request, ended_ns, good)
 
     def refused(self, request: Request, now_ns: int, action: Refuse) -> None:
         """See `Recorder`."""
-        if request.index >= 0 and not self.outcome[request.index]:
+        if self._settle(request):
             super().refused(request, now_ns, action)
-
-    def settle(self, errand: Errand) -> None:
-        """The invocation's outcome is known: where it was."""
-        errand.settled = True
-        row = errand.request.index
-        self.controller[row] = errand.controller
-        self.node[row] = errand.node
-        self.path[row] = errand.path
-        self.retries[row] = min(255, errand.retries + errand.rereads)
-        self.reached_ns[row] = errand.reached_ns
 
     def missed(self, errand: Errand, now_ns: int, outcome: int) -> None:
         """It never came to an end on a node; `outcome` is a code of CLUSTER_OUTCOMES."""
-        request = errand.request
+        if self._settle(errand):
+            row = errand.index
+            self.function[row] = errand.function
+            self.arrived_ns[row] = errand.arrived_ns
+            self.ended_ns[row] = now_ns
+            self.outcome[row] = outcome
+
+    def _settle(self, request: Request) -> bool:
+        """Note where the invocation is as its outcome becomes known; False where that was before, or it has no row."""
+        assert isinstance(request, Errand)
+        if request.probe or request.settled:
+            return False
+        request.settled = True
         row = request.index
-        self.function[row] = request.function
-        self.arrived_ns[row] = request.arrived_ns
-        self.ended_ns[row] = now_ns
-        self.outcome[row] = outcome
-        self.settle(errand)
+        self.controller[row] = request.controller
+        self.node[row] = request.node
+        self.path[row] = request.path
+        self.retries[row] = min(255, request.retries + request.rereads)
+        self.reached_ns[row] = request.reached_ns
+        return True

@@ -84,7 +84,7 @@ class Desk:
         """Place it, and send it there."""
         world = self._world
         now_ns = world.kernel.now_ns
-        errand.asked = ask = world.places.ask(errand.request, world.links.chance(errand))
+        errand.asked = ask = world.places.ask(errand, world.links.chance(errand))
         where = self.controller.place(now_ns, ask)
         if isinstance(where, Overflow):
             if where.invoker is None:
@@ -104,7 +104,7 @@ class Desk:
         """What became of it."""
         world = self._world
         now_ns = world.kernel.now_ns
-        activation = errand.request.activation
+        activation = errand.activation
         if news in ("broken", "turned away"):
             heeded = errand.probe or self.controller.timed_out(now_ns, activation)
         else:
@@ -120,14 +120,14 @@ class Desk:
             return
         if news == "turned away":
             world.columns.missed(errand, now_ns, UNREACHABLE)
-        world.columns.answered_ns[errand.request.index] = now_ns
+        world.columns.answered_ns[errand.index] = now_ns
         world.close(errand)
 
     def _forget_settled(self) -> None:
         awaited, sent = self._awaited, self.controller.cluster.sent
         while awaited:
             _, errand, retries = awaited[0]
-            if errand.retries == retries and errand.request.activation in sent:
+            if errand.retries == retries and errand.activation in sent:
                 return
             awaited.popleft()
 
@@ -138,8 +138,8 @@ class Desk:
         self._forget_settled()
         while awaited and awaited[0][0] <= now_ns:
             errand = awaited.popleft()[1]
-            self.controller.timed_out(now_ns, errand.request.activation)
-            world.columns.given_up[errand.request.index] = 1
+            self.controller.timed_out(now_ns, errand.activation)
+            world.columns.given_up[errand.index] = 1
             self._judge(errand.node, "timeout")
             self._forget_settled()
         self._looking = bool(awaited)
@@ -209,11 +209,15 @@ class Desk:
         world = self._world
         self._probes += 1
         number = self._probes * world.cluster.controllers + self._number
-        request = Request(
+        probe = Errand(
             ActivationId(f"probe-{number}"),
             -1 - number,
             world.probe_function(self._number),
             world.kernel.now_ns,
             PROBE_RUN_NS,
+            controller=self._number,
+            probe=True,
+            node=node,
+            path=HTTP,
         )
-        world.send(Errand(request, self._number, probe=True, node=node, path=HTTP))
+        world.send(probe)

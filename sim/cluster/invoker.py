@@ -81,6 +81,7 @@ class _Driver(NodeDriver):
             self._carry_out |= {act.Dispatch: self._dispatch_noting, act.Remove: self._remove_telling}
 
     def _settled(self, request: Request, refusal: act.Refuse | None) -> None:
+        assert isinstance(request, Errand)
         self._invoker.settled(request, refusal)
 
     def _dispatch_noting(self, action: act.Dispatch) -> None:
@@ -218,7 +219,8 @@ class Invoker:
         self._pool = Pool(self.policy)
         self.ledger.reborn(kernel.now_ns, self._pool)
         for errand in self._topic.rewind():
-            errand.request = _again(errand.request)
+            errand.began_ns = errand.ended_ns = -1
+            errand.cut = False
             errand.rereads += 1
             self.world.into_topic(1)
         if outage.lasts_ns is not None:
@@ -312,15 +314,13 @@ class Invoker:
     def _take(self, errand: Errand) -> None:
         """From here on it is the node's affair."""
         errand.reached_ns = self.world.kernel.now_ns
-        self.inside[errand.request.activation] = errand
-        self._driver.acquire(errand.request)
+        self.inside[errand.activation] = errand
+        self._driver.acquire(errand)
 
-    def settled(self, request: Request, refusal: act.Refuse | None) -> None:
+    def settled(self, errand: Errand, refusal: act.Refuse | None) -> None:
         """The node has done with it; its acknowledgement goes out."""
         world = self.world
-        errand = self.inside.pop(request.activation)
-        if not (errand.probe or errand.settled):
-            world.columns.settle(errand)
+        del self.inside[errand.activation]
         if errand.path == TOPIC:
             self._answering += 1
             self._life.after(delay_ns(world.links.completed, errand), partial(self._acknowledged, errand))
@@ -332,8 +332,3 @@ class Invoker:
     def load_milli(self) -> int:
         """Its activations that have a container, in thousandths of one for each core."""
         return 1000 * len(self._pool.placed) // self._cores
-
-
-def _again(request: Request) -> Request:
-    """The invocation as it was before it came to the node."""
-    return Request(request.activation, request.index, request.function, request.arrived_ns, request.run_ns)

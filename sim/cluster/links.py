@@ -30,7 +30,7 @@ class Links:
 
     def chance(self, errand: Errand) -> int:
         """The balancer's number for this sending, of 64 bits."""
-        return self._chance.bits(errand.request.index * _SENDINGS + errand.retries)
+        return self._chance.bits(errand.index * _SENDINGS + errand.retries)
 
     def controller(self, index: int) -> int:
         """The controller to which the caller of the invocation comes."""
@@ -41,4 +41,4 @@ def delay_ns(link: Drawn, errand: Errand) -> int:
     """How long the errand's message travels."""
     if link.constant_ns >= 0:
         return link.constant_ns
-    return link.at_ns(errand.request.index * _SENDINGS + errand.retries)
+    return link.at_ns(errand.index * _SENDINGS + errand.retries)

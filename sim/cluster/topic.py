@@ -40,14 +40,14 @@ class Topic:
         """The next messages, in order."""
         read = [self._unread.popleft() for _ in range(min(count, len(self._unread)))]
         if self._at_least_once:
-            self._begun.update((errand.request.activation, (errand, False)) for errand in read)
+            self._begun.update((errand.activation, (errand, False)) for errand in read)
         return read
 
     def through(self, errand: Errand) -> None:
         """Its acknowledgement is delivered."""
         begun = self._begun
-        if errand.request.activation in begun:
-            begun[errand.request.activation] = (errand, True)
+        if errand.activation in begun:
+            begun[errand.activation] = (errand, True)
             while begun and next(iter(begun.values()))[1]:
                 begun.popitem(last=False)
 

@@ -107,8 +107,17 @@ class World:
 
     def _arrive(self, request: Request) -> None:
         self._alive += 1
-        errand = Errand(request, self.links.controller(request.index))
-        self.desks[errand.controller].take(errand)
+        number = self.links.controller(request.index)
+        self.desks[number].take(
+            Errand(
+                request.activation,
+                request.index,
+                request.function,
+                request.arrived_ns,
+                request.run_ns,
+                controller=number,
+            )
+        )
         self._expect()
 
     def close(self, errand: Errand) -> None:
@@ -161,7 +170,7 @@ class World:
 
     def _note(self, errand: Errand) -> None:
         gathered = self._gathered
-        gathered.append((self.kernel.now_ns, errand.request.index, errand.retries, errand.path, errand.node))
+        gathered.append((self.kernel.now_ns, errand.index, errand.retries, errand.path, errand.node))
         if len(gathered) == _HASH_PIECE and self._hash is not None:
             self._hash.update(msgspec.msgpack.encode(gathered))
             gathered.clear()

@@ -90,20 +90,21 @@ def _checked(pool: Pool, now_ns: int, event: AnyEvent) -> list[AnyAction]:
 @given(cluster=CLUSTERS, node=NODES, policy=policies(), seed=st.integers(0, 2**32))
 def test_each_arrival_ends_exactly_once(cluster: Cluster, node: Node, policy: PolicySet, seed: int) -> None:
     settled: Counter[int] = Counter()
-    plain = ClusterColumns.settle
+    plain = ClusterColumns._settle
 
-    def counted(columns: ClusterColumns, errand: Errand) -> None:
-        settled[errand.request.index] += 1
-        plain(columns, errand)
+    def counted(columns: ClusterColumns, errand: Errand) -> bool:
+        settling = plain(columns, errand)
+        settled[errand.index] += settling
+        return settling
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ClusterColumns, "settle", counted)
+        patch.setattr(ClusterColumns, "_settle", counted)
         patch.setattr(sim.driver, "step", _checked)
         world = World(HeapKernel(), workload(seed, COUNT, rate_per_s=12.0), cluster, policy, node, seed, hashing=False)
         world.run()
     rows = world.columns
     nowhere = [row for row in range(COUNT) if not rows.path[row]]
-    assert settled == Counter(range(COUNT))
+    assert +settled == Counter(range(COUNT))
     assert 0 not in rows.outcome
     assert {CLUSTER_OUTCOMES[rows.outcome[row]] for row in nowhere} <= {"refused: nowhere"}
     _instants_are_in_order(rows)
