@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -37,8 +37,9 @@ from scripts.cloud_parts import (
     wait_until,
 )
 from tests.support import docker_images
-from tests.support.couch_server import OwnCouch
+from tests.support.couch_server import CouchServer, OwnCouch
 
+RESTART_WAIT_S = 1.0
 CODE = r"def main(args):\n    return {\"hello\": args.get(\"name\", \"world\")}"
 
 
@@ -62,33 +63,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (NoCloudError, InvokerError, docker_images.NoImagesError, AssertionError) as problem:
         _say(f"error: {problem}")
         return 1
-    return 1  # something has ended by itself
+    return 1
 
 
 def _run(stack: ExitStack, options: argparse.Namespace) -> None:
-    """All parts, in order; returns when one of them has ended by itself."""
+    """All parts, in order; an invoker that ends is started again, as a cluster does. Raises NoCloudError where the
+    controller has ended."""
     began_s = time.monotonic()
     if not 1 <= options.invokers <= 8:
         raise NoCloudError(f"--invokers is 1 to 8, not {options.invokers}")
-    given = given_couch(options.couchdb) if options.couchdb else None
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="functions-cloud-", dir="/var/tmp")))
-    with _step("images of the runtimes"):
-        images = docker_images.action_images()
-    with _step("Kafka"):
-        kafka = options.kafka or stack.enter_context(own_kafka(directory))
-    with _step("CouchDB"):
-        couch = given or stack.enter_context(OwnCouch()).server
-        credentials = stack.enter_context(databases(couch))
+    images, kafka, couch, credentials = _neighbours(stack, options, directory)
     shared = shared_settings(directory, kafka, couch, images, options.port)
     networks = stack.enter_context(docker_networks(options.invokers))
     instances = free_instances(options.invokers)
     ports = free_ports(options.invokers)
-    running: dict[str, subprocess.Popen[bytes]] = {}
-    for instance, port, network in zip(instances, ports, networks, strict=True):
-        own = own_settings(instance, port, network, directory, options.memory)
-        running[f"invoker{instance}"] = stack.enter_context(
-            process(directory / f"invoker{instance}.log", ["invoker.cli", "serve"], shared | own)
+    programs = {
+        f"invoker{instance}": (
+            ["invoker.cli", "serve"],
+            own_settings(instance, port, network, directory, options.memory),
         )
+        for instance, port, network in zip(instances, ports, networks, strict=True)
+    }
+    running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(name: str) -> None:
+        command, own = programs[name]
+        running[name] = stack.enter_context(process(directory / f"{name}.log", command, shared | own))
+
+    for name in programs:
+        start(name)
     addresses = [
         f"--invoker={instance}=https://127.0.0.1:{port}" for instance, port in zip(instances, ports, strict=True)
     ]
@@ -102,17 +106,43 @@ def _run(stack: ExitStack, options: argparse.Namespace) -> None:
         f"--port={options.port}",
         *[f"--kind={kind}" for kind in images],
     ]
-    command = ["loadtest.cli", "controller", *addresses, *trust]
-    running["controller"] = stack.enter_context(process(directory / "controller.log", command, shared))
+    programs["controller"] = (["loadtest.cli", "controller", *addresses, *trust], {})
+    start("controller")
     with _step("controller"):
         wait_until(running, lambda: all_up(options.port), directory)
     neighbours = f"Kafka at {kafka}, CouchDB at {couch.url}, Docker"
     _say(f"\nA little cloud is up after {time.monotonic() - began_s:.0f} s: {', '.join(running)}, {neighbours}.")
     _tell(options.port, ports[0], credentials, directory)
-    stack.callback(_deaf)  # the first to be undone: nothing shall interrupt the end
-    while all(each.poll() is None for each in running.values()):
-        time.sleep(POLL_S)
+    try:
+        _keep(running, start)
+    finally:
+        _deaf()  # nothing shall interrupt the end
     complain(running, directory)
+
+
+def _neighbours(
+    stack: ExitStack, options: argparse.Namespace, directory: Path
+) -> tuple[dict[str, str], str, CouchServer, str]:
+    """(images by kind, Kafka's address, CouchDB, the guest's credentials)."""
+    given = given_couch(options.couchdb) if options.couchdb else None
+    with _step("images of the runtimes"):
+        images = docker_images.action_images()
+    with _step("Kafka"):
+        kafka = options.kafka or stack.enter_context(own_kafka(directory))
+    with _step("CouchDB"):
+        couch = given or stack.enter_context(OwnCouch()).server
+        return images, kafka, couch, stack.enter_context(databases(couch))
+
+
+def _keep(running: dict[str, subprocess.Popen[bytes]], start: Callable[[str], None]) -> None:
+    """Start invokers again that end, for as long as the controller runs."""
+    while running["controller"].poll() is None:
+        time.sleep(POLL_S)
+        for name, each in tuple(running.items()):
+            if each.poll() is not None and name != "controller":
+                _say(f"{name} has ended with {each.returncode}, and is started again")
+                start(name)
+                time.sleep(RESTART_WAIT_S)
 
 
 # --- words ----------------------------------------------------------------------------------------------------------
@@ -139,7 +169,7 @@ Try, from a second terminal:
   ID=$(curl -s -u "$AUTH" -X POST '{api}/actions/hello' {json} | grep -oE '[0-9a-f]{{32}}'); sleep 2
   curl -u "$AUTH" "{api}/activations/$ID"
 
-  # which invokers are fit
+  # which invokers are fit; kill one of them with -9, and it is started again
   curl 'http://127.0.0.1:{port}/invokers'
 
 Or put load on it, straight at an invoker or through the controller (docs/load.md):

@@ -214,7 +214,7 @@ def process(log: Path, command: list[str], settings: dict[str, str]) -> Generato
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "DOCKER_HOST") if name in os.environ}
     socket_path = os.environ.get("DOCKER_HOST", "").removeprefix("unix://")
     environment = kept | settings | ({"DOCKER_SOCKET": socket_path} if socket_path else {})
-    with log.open("wb") as stream:
+    with log.open("ab") as stream:
         process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "TERM", sys.executable, "-m", *command],
             cwd=ROOT,

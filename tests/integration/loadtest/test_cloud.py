@@ -50,6 +50,12 @@ def values(text: str) -> list[Any]:
     return found
 
 
+def invokers_of(pid: int) -> list[int]:
+    """The processes of the cloud's invokers."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(each) for each in children if b"invoker.cli" in Path(f"/proc/{each}/cmdline").read_bytes()]
+
+
 def wait(true: Callable[[], bool]) -> None:
     """With a bound."""
     give_up_s = time.monotonic() + LIMIT_S
@@ -83,6 +89,8 @@ def test_a_cloud_does_what_it_prints_and_leaves_nothing(
         assert ran == {"hello": "you"}
         assert record["response"]["result"] == {"hello": "world"}
         assert sorted(invokers.values()) == ["up", "up"]
+        os.kill(invokers_of(process.pid)[0], signal.SIGKILL)
+        wait(lambda: "is started again" in out.read_text())
         owners = docker("network", "ls", "--format", "{{.Name}}", f"--filter=name=-{process.pid}-").split()
         assert len(owners) == 2
         process.send_signal(signal.SIGINT)
