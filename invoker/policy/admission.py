@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 from invoker.policy import actions as act
 from invoker.policy.container import Container, Input
 from invoker.policy.events import Fault
-from invoker.policy.function import Function, Invocation
+from invoker.policy.function import Function, Invocation, Stem
 from invoker.policy.queueing import Alarms, Line
 from invoker.policy.types import ActivationId, PrewarmKey
 
@@ -108,7 +108,7 @@ class Charged:
         self._discipline = pool.policies.queueing.build()
         self.wanting = Line(self._discipline.ranks)
         self.wanting_mb = 0
-        self._by_stem: dict[PrewarmKey, Line] = {}
+        self._by_stem: dict[Stem, Line] = {}
         self._alarms = Alarms()
 
     def arrived(self, function: Function, activation: ActivationId, budget_ns: int) -> None:
@@ -127,7 +127,7 @@ class Charged:
         else:
             invocation.rank = self._discipline.rank(function, pool.now_ns, budget_ns)
             self._enqueue(invocation, budget_ns)
-            self._line(function.stem.key).join(invocation)
+            self._line(function.stem).join(invocation)
             if patient:
                 self._alarm(pool.now_ns + self._brief_ns(function), invocation, last=False)
             else:
@@ -149,7 +149,7 @@ class Charged:
         self._enqueue(invocation, 0)
         pool.waiting.move_to_end(activation, last=False)
         function.waiting.move_to_end(activation, last=False)
-        self._line(function.stem.key).join_first(invocation)
+        self._line(function.stem).join_first(invocation)
         self.wanting.join_first(invocation)
         self.wanting_mb += function.memory_mb
         self.serve()
@@ -159,7 +159,7 @@ class Charged:
         pool, function = self._pool, invocation.function
         del pool.waiting[invocation.activation]
         del function.waiting[invocation.activation]
-        self._line(function.stem.key).leave(invocation)
+        self._line(function.stem).leave(invocation)
         if self.wanting.leave(invocation):
             self.wanting_mb -= function.memory_mb
         if not pool.waiting:
@@ -215,7 +215,7 @@ class Charged:
 
     def stock_started(self, container: Container) -> None:
         pool = self._pool
-        invocation = self._line(container.stem).head()
+        invocation = self._line(pool.stem(container.stem)).head()
         if invocation is not None:
             function = invocation.function
             container.move("dispatch")
@@ -263,11 +263,11 @@ class Charged:
         if limit_ns:
             self._alarm(pool.now_ns + min(limit_ns, budget_ns or limit_ns), invocation, last=True)
 
-    def _line(self, key: PrewarmKey) -> Line:
+    def _line(self, stem: Stem) -> Line:
         """Those who wait and could use a container of the kind and size."""
-        line = self._by_stem.get(key)
+        line = self._by_stem.get(stem)
         if line is None:
-            line = self._by_stem[key] = Line(self._discipline.ranks)
+            line = self._by_stem[stem] = Line(self._discipline.ranks)
         return line
 
     def _alarm(self, at_ns: int, invocation: Invocation, last: bool) -> None:

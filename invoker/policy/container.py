@@ -100,6 +100,11 @@ TRANSITIONS: dict[State, dict[Input, State]] = {
 }
 
 
+NOBODY: dict[ActivationId, int] = {}
+"""`Container.running` of all that are empty: a table of one's own would only lie about, in memory that is read again
+much later. Never written to."""
+
+
 @dataclass(slots=True, eq=False)
 class Container:
     """What the heart knows of one container. Instants are 0 where there is none.
@@ -107,7 +112,8 @@ class Container:
     `owner` is the activation that a STARTING container is meant for. `claims` wait until the container can take them
     (thawed, or initialised); `running` are inside, with the instants of their dispatch, the last of which is `used_ns`.
     Both are dicts for their order: iteration over sets is not the same on every run. `owed_mb` is in-flight memory that
-    policy `reference` gives back once the container is gone.
+    policy `reference` gives back once the container is gone. `older` and `newer` are its neighbours in the keep-alive
+    policy's order, if that has one.
     """
 
     id: ContainerId
@@ -122,11 +128,13 @@ class Container:
     start_ns: int = 0
     used_ns: int = 0
     idle_since_ns: int = 0
-    running: dict[ActivationId, int] = field(default_factory=lambda: {})
+    running: dict[ActivationId, int] = field(default_factory=lambda: NOBODY)
     claims: dict[ActivationId, None] = field(default_factory=lambda: {})
     pause: Deadline = field(default_factory=Deadline)
     expiry: Deadline = field(default_factory=Deadline)
     owed_mb: int = 0
+    older: Container | None = field(default=None, repr=False)
+    newer: Container | None = field(default=None, repr=False)
 
     @property
     def room(self) -> int:

@@ -155,7 +155,11 @@ class Pool:
         """Dispatch; the container's state allows it already."""
         function = container.function
         assert function is not None
-        container.running[activation] = container.used_ns = self.now_ns
+        container.used_ns = now_ns = self.now_ns
+        if container.running:
+            container.running[activation] = now_ns
+        else:
+            container.running = {activation: now_ns}
         function.active += 1
         self.placed[activation] = (function, container)
         if container.concurrency > 1:
@@ -174,13 +178,15 @@ class Pool:
         """Give the activation a container that knows its code, where one has room: a shared one, else the last used.
 
         Most activations come this way, so calls are spared here."""
-        if function.roomy:
+        if function.concurrency > 1 and function.roomy:
             self._take_shared(function, activation)
             return True
         if not function.idle:
             return False
         container = function.idle.popitem()[1]
-        container.pause.at_ns = container.expiry.at_ns = 0
+        container.expiry.at_ns = 0
+        if self._freezes:
+            container.pause.at_ns = 0
         self.keep_alive.taken(container)
         if self._heeds_uses:
             self.pausing.reused(function, self.now_ns - container.idle_since_ns)
@@ -274,12 +280,13 @@ class Pool:
     def gate_intake(self) -> None:
         """Hold or resume reading, by how many wait; between the two marks nothing changes."""
         policies = self.policies
-        if self.holding and len(self.waiting) <= policies.resume_at:
+        if not self.holding:
+            if len(self.waiting) >= policies.intake_limit:
+                self.holding = True
+                self.actions.append(act.HoldIntake())
+        elif len(self.waiting) < policies.intake_limit and len(self.waiting) <= policies.resume_at:
             self.holding = False
             self.actions.append(act.ResumeIntake())
-        elif not self.holding and len(self.waiting) >= policies.intake_limit:
-            self.holding = True
-            self.actions.append(act.HoldIntake())
 
     # --- prewarm ------------------------------------------------------------------------------------------------
 
@@ -307,7 +314,10 @@ class Pool:
         surplus = max(0, len(stem.ready) - stem.target)
         for container in itertools.islice(reversed(stem.ready.values()), surplus):
             expiry = container.expiry
-            if (not expiry.at_ns or expiry.at_ns > at_ns) and self.expiries.schedule(container.id, expiry, at_ns):
+            if expiry.at_ns and expiry.at_ns <= at_ns:
+                if not self.foresees:  # then what is wanted never falls without a removal, and the others have theirs
+                    return
+            elif self.expiries.schedule(container.id, expiry, at_ns):
                 self.arm("expire", at_ns)
 
     def arm_foresight(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from invoker.policy import actions as act
 from invoker.policy import events as ev
 from invoker.policy import stock
-from invoker.policy.container import TRANSITIONS, Container, Input, PolicyError, State
+from invoker.policy.container import NOBODY, TRANSITIONS, Container, Input, PolicyError, State
 from invoker.policy.function import Function
 from invoker.policy.pool import Pool
 from invoker.policy.types import ActivationId, ContainerId
@@ -149,11 +149,13 @@ def _run_finished(pool: Pool, event: ev.RunFinished) -> None:
     if event.reusable and not container.initialized:
         raise PolicyError(f"container {container.id} was never initialised: nothing good can have run in it")
     if event.reusable and not tainted:  # the way of nearly all, so calls are spared here
-        if not left and container.state is _BUSY:
-            container.state = _EMPTIED
-        else:
+        run_ns = pool.now_ns - running[activation]
+        if left or container.state is not _BUSY:
             container.move("finished" if left else "emptied")
-        run_ns = pool.now_ns - running.pop(activation)
+            del running[activation]
+        else:
+            container.state = _EMPTIED
+            container.running = NOBODY
         usual_ns = function.run_ns
         function.run_ns = usual_ns + ((run_ns - usual_ns) >> 3) if usual_ns else run_ns
         function.active -= 1

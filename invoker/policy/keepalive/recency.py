@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 import msgspec
 
 from invoker.policy.container import Container
 from invoker.policy.keepalive.base import KeepAlive, SpanNs
 from invoker.policy.keepalive.queue import ContainerQueue
-from invoker.policy.types import MINUTE_NS, SECOND_NS, ContainerId
+from invoker.policy.types import MINUTE_NS, SECOND_NS
 
 
 class LruTtl(msgspec.Struct, frozen=True, tag="lru-ttl"):
@@ -62,16 +60,23 @@ class OpenWhiskLru(msgspec.Struct, frozen=True, tag="openwhisk-lru"):
 
 
 class LeastRecentlyUsed(KeepAlive):
-    """Idle containers in the order of becoming idle."""
+    """Idle containers in the order of becoming idle, each linked to its neighbours."""
 
     def __init__(self, ttl_ns: int, tick_ns: int = 0) -> None:
         self._ttl_ns = ttl_ns
         self._tick_ns = tick_ns
-        self._order: OrderedDict[ContainerId, Container] = OrderedDict()
+        self._oldest: Container | None = None
+        self._newest: Container | None = None
 
     def idle(self, container: Container, now_ns: int) -> int:
         """See `KeepAlive`."""
-        self._order[container.id] = container
+        newest = self._newest
+        if newest is None:
+            self._oldest = container
+        else:
+            newest.newer = container
+            container.older = newest
+        self._newest = container
         if not self._ttl_ns:
             return 0
         at_ns = now_ns + self._ttl_ns
@@ -79,13 +84,20 @@ class LeastRecentlyUsed(KeepAlive):
 
     def taken(self, container: Container) -> None:
         """See `KeepAlive`."""
-        del self._order[container.id]
+        older, newer = container.older, container.newer
+        if older is None:
+            self._oldest = newer
+        else:
+            older.newer = newer
+        if newer is None:
+            self._newest = older
+        else:
+            newer.older = older
+        container.older = container.newer = None
 
     def victim(self) -> Container | None:
         """See `KeepAlive`."""
-        for container in self._order.values():
-            return container
-        return None
+        return self._oldest
 
 
 class _FixedLifetime(LeastRecentlyUsed):
