@@ -172,6 +172,52 @@ def test_a_second_run_of_a_message_leaves_the_first_ones_row_alone() -> None:
     assert result.starts == 6
 
 
+def test_what_is_read_again_comes_before_what_is_not_read() -> None:
+    outages = (Outage(at_ns=300 * MS, lasts_ns=S),)
+    cluster = Cluster(nodes=(Member(outages=outages),), network=NETWORK, delivery="at-least-once")
+    policy = msgspec.structs.replace(ONE_SLOT, intake_limit=2)
+    result = run([(0, 0, 1000), *[(10 + k, 0, 20) for k in range(5)]], cluster, policy)
+    assert list(result.rows.retries) == [0, 1, 1, 0, 0, 0]
+    reached = [row[1] for row in instants(result)][1:]
+    assert reached == sorted(reached)
+    assert reached[0] == 1307
+
+
+def test_a_drain_commits_what_was_read_though_its_acknowledgement_is_on_its_way() -> None:
+    slow = msgspec.structs.replace(NETWORK, completed=Constant(S))
+    outages = (Outage(at_ns=540 * MS, lasts_ns=S, drain=True),)
+    cluster = Cluster(nodes=(Member(outages=outages),), network=slow, delivery="at-least-once")
+    result = run([(0, 0, 300), (10, 0, 20), (3000, 0, 1)], cluster, ONE_SLOT)
+    assert outcome(result) == ["ok"] * 3
+    assert list(result.rows.retries) == [0, 0, 0]
+    assert result.starts == 3  # the first, a test action's, the last's: nothing ran twice
+
+
+def test_acknowledgements_on_their_way_bound_what_is_read() -> None:
+    """As many as `intake_limit`, beside those that have a container, and the next is read when one has arrived."""
+    slow = msgspec.structs.replace(NETWORK, completed=Constant(S))
+    policy = msgspec.structs.replace(ONE_SLOT, intake_limit=4)
+    result = run([(0, 0, 300), *[(10 + k, 0, 1) for k in range(12)]], Cluster(nodes=1, network=slow), policy)
+    reached = [row[1] for row in instants(result)][1:]
+    answered = [row[5] for row in instants(result)][1:]
+    under_way = [sum(r <= at < a for r, a in zip(reached, answered, strict=True)) for at in reached]
+    assert max(under_way) == 4 + 1
+    assert any(r == a + 7 for r in reached for a in answered)
+
+
+def test_each_sending_is_waited_for_from_its_own_instant_on() -> None:
+    """It is turned away and sent again at 5102: acknowledged after 180 s, but not 180 s after that."""
+    cluster = Cluster(
+        nodes=(Member(outages=(Outage(at_ns=101 * MS, lasts_ns=900 * S, drain=True),)), Member()),
+        balancer=RoundRobin(),
+        network=msgspec.structs.replace(NETWORK, answer=Constant(5 * S)),
+    )
+    result = run([(50, 0, 172_000), (60, 1, 1), (100, 2, 173_000)], cluster)
+    assert list(result.rows.retries) == [0, 0, 1]
+    assert 180_100 < result.rows.answered_ns[2] // MS < 185_102
+    assert list(result.rows.given_up) == [0, 0, 0]
+
+
 def test_a_drain_loses_nothing_and_turns_away_what_is_on_its_way() -> None:
     cluster = Cluster(
         nodes=(Member(outages=(Outage(at_ns=101 * MS, lasts_ns=S, drain=True),)), Member()),
@@ -196,6 +242,15 @@ def test_a_node_comes_back_when_a_test_action_has_gone_well() -> None:
     assert instants(result)[2][:2] == (2300, 2302)
     assert result.invocations == 3  # a test action has no row
     assert result.paths == {"none": 2, "http": 1, "topic": 0}
+
+
+def test_a_node_that_is_silent_for_ten_seconds_is_not_sent_to() -> None:
+    """Nobody met its absence: before the ten seconds are over one does, after them nobody does."""
+    nodes = (Member(outages=(Outage(at_ns=S, lasts_ns=60 * S),)), Member())
+    for at_ms, retried in ((10_900, 1), (11_100, 0)):
+        result = run([(at_ms + k, 0, DRAWN) for k in range(4)], Cluster(nodes=nodes, balancer=RoundRobin(), retries=9))
+        assert outcome(result) == ["ok"] * 4
+        assert (result.retried > 0, list(result.rows.node)) == (retried > 0, [1] * 4)
 
 
 def test_a_node_joins() -> None:
