@@ -43,6 +43,8 @@ for _name, _group, _summary in (
     ("sweep", _ASK, "Run a scenario under every combination of some settings, and several seeds."),
     ("capacity", _ASK, "Find the smallest memory, or whatever, that is enough for what is wanted."),
     ("compare", _ASK, "Hold policies, or other settings, against each other on the same luck."),
+    ("oracles", _PROVE, "Hold the simulator against mathematics."),
+    ("headlines", _PROVE, "Try what papers claim, on the generator's workloads."),
     ("bench", _PROVE, "Measure how fast the simulator is on this machine."),
     ("fit", _MAKE, "Make a node's profile of decision logs: how long each thing takes there."),
     ("report", _ASK, "A page of figures and findings of a scenario, or of a result that was kept."),
