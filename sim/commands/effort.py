@@ -70,6 +70,8 @@ def value(figure: str, number: float) -> str:
     """A figure as people read it, in the unit that its name ends in."""
     if isnan(number):
         return "-"
+    if number < 0:
+        return f"-{value(figure, -number)}"
     for ending, words in (("_share", present.share), ("_ms", present.span), ("_mb", present.memory)):
         if figure.endswith(ending):
             return words(number)

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 FIGURES: Final = ("cold_share", "refused_share", "mean_ms", "p99_ms", "mean_memory_mb")
 """What is compared where nothing else is asked for."""
 ORACLE: Final = "oracle"
-MORE_IS_BETTER: Final = frozenset({"throughput_per_s", "ran", "warm", "thawed"})
+LESS_IS_BETTER: Final = frozenset({"cold", "failed", "refused", "lost", "memory_gb_s"})
+"""Besides shares (all are of what is unwelcome), spans and memory. Of most other figures neither is better."""
+MORE_IS_BETTER: Final = frozenset({"ran", "throughput_per_s"})
 
-Outlook: TypeAlias = Literal["better", "worse", "no difference seen"]
+Outlook: TypeAlias = Literal["better", "worse", "less", "more", "no difference seen"]
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -45,7 +47,11 @@ class Difference(msgspec.Struct, frozen=True):
         if self.interval is None or self.interval.low <= 0.0 <= self.interval.high:
             return "no difference seen"
         less = self.interval.high < 0.0
-        return "better" if less != (self.figure in MORE_IS_BETTER) else "worse"
+        if self.figure in LESS_IS_BETTER or self.figure.endswith(("_share", "_ms", "_mb")):
+            return "better" if less else "worse"
+        if self.figure in MORE_IS_BETTER:
+            return "worse" if less else "better"
+        return "less" if less else "more"
 
 
 class Comparison(msgspec.Struct, frozen=True):

@@ -163,6 +163,7 @@ def test_bench_prints_rates_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         ("p99_ms", 250.0, 240.0, 260.0, "250 ms ±10"),
         ("p99_ms", 2500.0, 2400.0, 2600.0, "2.5 s ±100 ms"),
         ("mean_memory_mb", 2048.0, 2048.0, 2048.0, "2 GB"),
+        ("of_it_share", -0.264, -0.48, -0.047, "-26.4 % ±21.6"),
         ("starts", 12345.0, float("nan"), float("nan"), "12,345"),
     ],
 )

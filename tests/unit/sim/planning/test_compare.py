@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from sim import SimulationError, statistics
-from sim.planning import Comparison, ScenarioMeasure, ThisProcess, compare, keep_alive_variants, sweep
+from sim.planning import Comparison, Difference, ScenarioMeasure, ThisProcess, compare, keep_alive_variants, sweep
 from sim.planning.task import Setting
 from sim.scenario import of_settings
 from tests.support.measures import broken, noise
@@ -50,6 +50,12 @@ def test_what_can_be_said_of_a_difference() -> None:
         ("none", "throughput_per_s"): "no difference seen",
     }
     assert {each.outlook for each in compared("half", "first").differences} == {"worse"}
+
+
+def test_of_many_figures_neither_is_better() -> None:
+    sure = statistics.replications([1, 1.1, 1.2, 1.1])
+    outlooks = [Difference("b", name, 1, 2, sure).outlook for name in ("p99_ms", "starts", "ran", "cold")]
+    assert outlooks == ["worse", "more", "better", "worse"]
 
 
 def test_with_one_seed_nothing_can_be_said() -> None:
