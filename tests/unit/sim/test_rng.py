@@ -48,6 +48,17 @@ def test_numbers_are_uniform(name: str) -> None:
         assert chi_square < 27.9  # 99.9 % of 9 degrees of freedom
 
 
+def test_bits_are_a_number_for_each_thing_each_bit_as_likely() -> None:
+    stream = Stream(3, "a")
+    numbers = [stream.bits(index) for index in range(-5_000, 5_000)]
+    assert numbers == [stream.bits(index) for index in range(-5_000, 5_000)]
+    assert len(set(numbers)) == 10_000
+    assert all(0 <= number < 1 << 64 for number in numbers)
+    for bit in range(64):
+        assert abs(sum(number >> bit & 1 for number in numbers) - 5_000) < 200  # four standard deviations
+    assert numbers[:3] != [Stream(4, "a").bits(index) for index in range(-5_000, -4_997)]
+
+
 def test_the_hash_seed_is_no_matter() -> None:
     program = "from sim.rng import *; print(Stream(1, 'x').at(9).random(), sequence(1, 'x').random())"
     told = {

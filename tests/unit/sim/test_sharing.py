@@ -61,3 +61,14 @@ def test_no_work_is_lost_or_made() -> None:
         free_ns = max(free_ns, begin_ns) + work_ns
     assert abs(max(ends.values()) - free_ns) <= 10
     assert all(end - begin >= work for (begin, work), end in zip(jobs, (ends[k] for k in range(2000)), strict=True))
+
+
+def test_a_job_that_is_dropped_leaves_its_share_to_the_others() -> None:
+    sharing: Sharing[str] = Sharing(of_cpus(1))
+    for name in ("a", "b"):
+        sharing.add(0, 100, name)
+    sharing.drop(50, "a")  # each has done 25
+    assert (len(sharing), sharing.next_ns()) == (1, 125)
+    assert sharing.due(125) == ["b"]
+    sharing.drop(130, "a")  # it is not there: nothing happens
+    assert sharing.next_ns() == -1
