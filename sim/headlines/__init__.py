@@ -9,10 +9,13 @@ from __future__ import annotations
 from sim.headlines.findings import Finding, Headline, Measured, Row, find
 from sim.headlines.greedydual import GreedyDualAgainstTtl
 from sim.headlines.histogram import HistogramAgainstFixed
+from sim.headlines.placement import HikuAgainstLeastConnections, RandomLoadUpdateAgainstHashing
 
 HEADLINES: dict[str, Headline] = {
     "hybrid-histogram": HistogramAgainstFixed(),
     "greedy-dual": GreedyDualAgainstTtl(),
+    "ch-rlu": RandomLoadUpdateAgainstHashing(),
+    "hiku": HikuAgainstLeastConnections(),
 }
 """The headlines by name."""
 

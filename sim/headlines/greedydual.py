@@ -88,7 +88,7 @@ class GreedyDualAgainstTtl(msgspec.Struct, frozen=True):
     def workload(self, seed: int) -> tuple[Workload, list[float]]:
         """The workload, and each function's cold start in seconds."""
         drawn = population.draw(self.functions, seed)
-        init_s = _cold_starts_s(len(drawn), seed)
+        init_s = cold_starts_s(len(drawn), seed)
         functions: list[SimFunction] = [
             msgspec.structs.replace(function, kind=f"image{at}", init=Constant(round(seconds * 1e9)))
             for at, (function, seconds) in enumerate(zip(population.named(drawn), init_s, strict=True))
@@ -109,8 +109,8 @@ def _ratio(share: float) -> str:
     return f"lifetime over greedy-dual, {share:.0%} memory"
 
 
-def _cold_starts_s(count: int, seed: int) -> list[float]:
-    """One from each of as many equal shares of the distribution, in random order."""
+def cold_starts_s(count: int, seed: int) -> list[float]:
+    """Lognormal cold starts: one from each of as many equal shares of the distribution, in random order."""
     source = sequence(seed, "headline/cold starts")
     shares = [(at + source.random()) / count for at in range(count)]
     source.shuffle(shares)

@@ -8,11 +8,15 @@ import pytest
 from sim.headlines import HEADLINES, Headline, Measured, Row, find
 from sim.headlines.greedydual import GreedyDualAgainstTtl
 from sim.headlines.histogram import HistogramAgainstFixed
+from sim.headlines.placement import HikuAgainstLeastConnections, Load, RandomLoadUpdateAgainstHashing
 from sim.statistics import Interval
 
+SHORT = Load(functions=60, minutes=1.0)
 SMALL: dict[str, Headline] = {
     "hybrid-histogram": HistogramAgainstFixed(apps=60, days=2.0),
     "greedy-dual": GreedyDualAgainstTtl(functions=60, hours=2.0),
+    "ch-rlu": RandomLoadUpdateAgainstHashing(load=SHORT),
+    "hiku": HikuAgainstLeastConnections(load=SHORT),
 }
 
 
