@@ -147,7 +147,8 @@ class Result:
 
 
 def _counts(codes: array[int], size: int) -> list[int]:
-    return [codes.count(code) for code in range(size)]
+    found = codes.tobytes()  # whose `count` is a thousand times as fast as the array's
+    return [found.count(code) for code in range(size)]
 
 
 def _quantile(ordered: list[int], share: float) -> int:
