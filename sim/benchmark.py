@@ -107,3 +107,38 @@ def bench(count: int = COUNT, told: Callable[[str], None] = lambda _name: None) 
         told(name)
         figures[name] = round(per_second(case, engine, rounds))
     return figures
+
+
+SWEEP: Final = {
+    "workload": {
+        "type": "poisson",
+        "functions": 50,
+        "rate_per_s": 10,
+        "duration": "1 day",
+        "memory_mb": [128, 256, 512],
+        "run": {"type": "exponential", "mean": "1 s"},
+    },
+    "node": {"init": "500 ms", "slowdown": "none"},
+    "policy": {"memory": "16 GB", "pausing": "never", "starts_max": 1000},
+}
+"""What `sweep_s` sweeps: `many functions`, as a scenario."""
+
+
+def sweep_s(count: int = COUNT, jobs: int = 2) -> float:
+    """Seconds on the clock for 100 configurations of `count` invocations each, in so many processes: ten sizes of
+    memory by ten lifetimes, from the beginning of the processes to the table of means."""
+    from sim.planning import ScenarioMeasure, open_workers, sweep
+    from sim.scenario import of_settings
+
+    scenario = of_settings(SWEEP).altered({"workload.head_invocations": count})
+    grid = {
+        "policy.memory": [f"{size} GB" for size in range(16, 56, 4)],
+        "policy.keep_alive.ttl": [f"{minutes} min" for minutes in range(1, 11)],
+    }
+    began_s = time.perf_counter()
+    with open_workers(ScenarioMeasure(scenario), jobs) as workers:
+        found = sweep(workers, grid, [1])
+    means = found.means()
+    took_s = time.perf_counter() - began_s
+    assert len(means) == found.size
+    return took_s

@@ -154,6 +154,10 @@ def test_bench_prints_rates_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert {"fast", "simpy"} <= set(figures)
     assert all(isinstance(value, (int, float)) and value > 0 for value in figures.values())
     assert "invocations a second" in _told(capsys, "bench")[0]
+    sweep_s = benchmark.sweep_s
+    monkeypatch.setattr(benchmark, "sweep_s", lambda: sweep_s(20, jobs=1))
+    assert _json(capsys, "bench", "--sweep").keys() == {"sweep_s"}
+    assert "100 configurations of 100,000 invocations" in _told(capsys, "bench", "--sweep")[0]
 
 
 @pytest.mark.parametrize(
