@@ -17,6 +17,7 @@ from invoker.policy import Pool, step
 from invoker.policy import actions as act
 from invoker.policy import events as ev
 from invoker.policy.types import ActivationId
+from sim.agenda import Agenda
 from sim.body import Ledger, collector, dispatched, drawn, names
 from sim.errors import SimulationError
 from sim.node import Chance, Node, Request
@@ -31,7 +32,7 @@ _What: TypeAlias = ev.AnyEvent | partial[None] | str
 class FastDriver:
     """Joins a pool, a node's chance and a recorder; `run` it once.
 
-    The heap holds (instant, number, what): an event to feed, a job to do, or the name of shared processors to look at.
+    What is on the agenda is an event to feed, a job to do, or the name of shared processors to look at.
     A timer or a look that was put off leaves its entry behind, known by its number.
     """
 
@@ -45,7 +46,7 @@ class FastDriver:
         self._note = ledger.note
         self._record = recorder.ran
         self._plain_logs_ns = chance.constant_logs_ns if chance.flawless and not node.cpus else -1
-        self._heap: list[tuple[int, int, _What]] = []
+        self._agenda: Agenda[_What] = Agenda()
         self._scheduled = 0
         self._requests: dict[ActivationId, Request] = {}
         self._timers: dict[ev.TimerName, int] = {}
@@ -83,7 +84,9 @@ class FastDriver:
         """The invocations of a block arrive, the first of them with the number `begin`; everything before an arrival
         happens before it. The way of nearly all is here as a whole: a warm container at once, which ends as was
         foreseen."""
-        heap, pool, asks, requests = self._heap, self.pool, self._chance.asks, self._requests
+        agenda, pool, asks, requests = self._agenda, self.pool, self._chance.asks, self._requests
+        agenda.adapt((block.at_ns[-1] - block.at_ns[0]) // len(runs_ns))
+        heap = agenda.heap
         note, carry_out, tell = self._note, self._carry_out, self._recorder.ran_as_foreseen
         plain, logs_ns = self._plain_logs_ns >= 0, self._plain_logs_ns
         ends_ns = list(map(add, block.at_ns, runs_ns))
@@ -94,7 +97,7 @@ class FastDriver:
             names(indices), indices, block.function, block.at_ns, ends_ns, strict=True
         ):
             self._scheduled = turn = self._scheduled + 1
-            while heap:
+            while heap or agenda.refill():
                 now_ns, number, what = heap[0]
                 if now_ns >= at_ns and (now_ns > at_ns or number > turn):
                     break
@@ -116,7 +119,12 @@ class FastDriver:
                 action = actions[0]
                 if type(action) is act.Dispatch and action.kind == "warm":
                     self._scheduled = number = self._scheduled + 1
-                    heappush(heap, (end_ns + logs_ns, number, ev.RunFinished(action.container, activation, True)))
+                    free_ns = end_ns + logs_ns
+                    entry = (free_ns, number, ev.RunFinished(action.container, activation, True))
+                    if free_ns < agenda.horizon_ns:
+                        heappush(heap, entry)
+                    else:
+                        agenda.later(entry)
                     if tell is not None:
                         tell(end_ns - at_ns)
                     continue
@@ -126,9 +134,9 @@ class FastDriver:
 
     def _finish(self) -> None:
         """No more invocations arrive; those that are in the pool come to their ends."""
-        heap, pool = self._heap, self.pool
+        agenda, heap, pool = self._agenda, self._agenda.heap, self.pool
         while pool.placed or pool.waiting:
-            if not heap:
+            if not heap and not agenda.refill():
                 left = len(pool.placed) + len(pool.waiting)
                 raise SimulationError(f"{left} invocations wait for what will never happen: {pool!r}")
             self.now_ns, number, what = heappop(heap)
@@ -157,7 +165,7 @@ class FastDriver:
 
     def _after(self, delay_ns: int, what: _What) -> int:
         self._scheduled = number = self._scheduled + 1
-        heappush(self._heap, (self.now_ns + delay_ns, number, what))
+        self._agenda.add((self.now_ns + delay_ns, number, what))
         return number
 
     # --- shared processors --------------------------------------------------------------------------------------
@@ -190,7 +198,10 @@ class FastDriver:
         self._ledger.starts += 1
         request = self._requests.get(action.activation) if action.activation is not None else None
         took_ns, event = self._chance.start(action, request)
-        self._share("starts", took_ns, partial(self.feed, event))
+        if "starts" in self._shared:
+            self._share("starts", took_ns, partial(self.feed, event))
+        else:
+            self._after(took_ns, event)
 
     def _dispatch(self, action: act.Dispatch) -> None:
         request = self._requests.pop(action.activation)
@@ -205,7 +216,7 @@ class FastDriver:
             self._record(request, ended_ns, True)
             self._scheduled = number = self._scheduled + 1
             finished = ev.RunFinished(action.container, action.activation, True)
-            heappush(self._heap, (ended_ns + self._plain_logs_ns, number, finished))
+            self._agenda.add((ended_ns + self._plain_logs_ns, number, finished))
         else:
             self._run(request, action)
 

@@ -138,14 +138,14 @@ def _initialized(pool: Pool, event: ev.ContainerInitialized) -> None:
 
 
 def _run_finished(pool: Pool, event: ev.RunFinished) -> None:
-    container = pool.containers.get(event.container) or _standing(pool, event.container)
-    activation, running = event.activation, container.running
-    if activation not in running:
-        raise PolicyError(f"activation {activation} does not run in container {container.id}")
+    activation = event.activation
+    place = pool.placed.get(activation)
+    if place is None or place[1].id != event.container or activation not in place[1].running:
+        raise PolicyError(f"activation {activation} does not run in container {_standing(pool, event.container).id}")
+    function, container = place
+    running = container.running
     left = len(running) > 1
     tainted = container.state is _TAINTED
-    function = container.function
-    assert function is not None
     if event.reusable and not container.initialized:
         raise PolicyError(f"container {container.id} was never initialised: nothing good can have run in it")
     if event.reusable and not tainted:  # the way of nearly all, so calls are spared here
