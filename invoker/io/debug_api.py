@@ -67,7 +67,7 @@ class DebugApi:
                 if container.function
                 else None,
                 "namespace": container.function.key.namespace if container.function else None,
-                "running": len(container.running),
+                "running": container.running,
             }
             for container in list(pool.containers.values())[:CONTAINERS_SHOWN_MAX]
         ]

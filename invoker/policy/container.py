@@ -100,20 +100,15 @@ TRANSITIONS: dict[State, dict[Input, State]] = {
 }
 
 
-NOBODY: dict[ActivationId, int] = {}
-"""`Container.running` of all that are empty: a table of one's own would only lie about, in memory that is read again
-much later. Never written to."""
-
-
 @dataclass(slots=True, eq=False)
 class Container:
     """What the heart knows of one container. Instants are 0 where there is none.
 
     `owner` is the activation that a STARTING container is meant for. `claims` wait until the container can take them
-    (thawed, or initialised); `running` are inside, with the instants of their dispatch, the last of which is `used_ns`.
-    Both are dicts for their order: iteration over sets is not the same on every run. `owed_mb` is in-flight memory that
-    policy `reference` gives back once the container is gone. `older` and `newer` are its neighbours in the keep-alive
-    policy's order, if that has one.
+    (thawed, or initialised), in a dict for its order: iteration over sets is not the same on every run. `running`
+    counts the activations inside (`Pool.placed` has them); `used_ns` is when the last of them was dispatched. `owed_mb`
+    is in-flight memory that policy `reference` gives back once the container is gone. `older` and `newer` are its
+    neighbours in the keep-alive policy's order, if that has one.
     """
 
     id: ContainerId
@@ -128,7 +123,7 @@ class Container:
     start_ns: int = 0
     used_ns: int = 0
     idle_since_ns: int = 0
-    running: dict[ActivationId, int] = field(default_factory=lambda: NOBODY)
+    running: int = 0
     claims: dict[ActivationId, None] = field(default_factory=lambda: {})
     pause: Deadline = field(default_factory=Deadline)
     expiry: Deadline = field(default_factory=Deadline)
@@ -139,7 +134,7 @@ class Container:
     @property
     def room(self) -> int:
         """How many more activations it may take."""
-        return self.concurrency - len(self.running) - len(self.claims) - (self.owner is not None)
+        return self.concurrency - self.running - len(self.claims) - (self.owner is not None)
 
     def move(self, by: Input) -> None:
         """Follow the table. Raises PolicyError where it has no such row, changing nothing."""

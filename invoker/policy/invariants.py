@@ -12,9 +12,9 @@ from invoker.policy.admission import Charged
 from invoker.policy.container import Container, State
 from invoker.policy.deadlines import Deadlines
 from invoker.policy.events import TimerName
-from invoker.policy.pool import Pool
+from invoker.policy.pool import NOT_INSIDE, Pool
 from invoker.policy.reference import REMOVALS_WAITING_MAX, Reference
-from invoker.policy.types import ActivationId
+from invoker.policy.types import ContainerId
 
 _UNUSED = (State.IDLE, State.PAUSING, State.PAUSED)
 
@@ -61,22 +61,28 @@ def _memory(pool: Pool) -> Iterator[str]:
 
 def _activations(pool: Pool) -> Iterator[str]:
     """An activation is in one place, and a warm match never crosses namespace, action or revision."""
-    places: dict[ActivationId, int] = dict.fromkeys(pool.waiting, 1)
+    running: dict[ContainerId, int] = {}
+    for activation, (function, container, since_ns) in pool.placed.items():
+        if activation in pool.waiting:
+            yield f"activation {activation} is in two places"
+        if pool.containers.get(container.id) is not container:
+            yield f"activation {activation} is placed nowhere"
+        if container.function is not function:
+            yield f"activation {activation} is in a container of another function"
+        if since_ns != NOT_INSIDE:
+            running[container.id] = running.get(container.id, 0) + 1
+        elif activation != container.owner and activation not in container.claims:
+            yield f"activation {activation} is placed in container {container.id}, which does not know it"
     for container in pool.containers.values():
-        inside = [*container.running, *container.claims, *([container.owner] if container.owner else [])]
-        if len(inside) > container.concurrency:
-            yield f"container {container.id} has {len(inside)} activations, its limit is {container.concurrency}"
-        for activation in inside:
-            places[activation] = places.get(activation, 0) + 1
-            placed = pool.placed.get(activation)
-            if placed is None or placed[1] is not container:
-                yield f"activation {activation} is in container {container.id}, but the pool places it elsewhere"
-            elif container.function is not placed[0]:
-                yield f"activation {activation} is in a container of another function"
-    if any(count > 1 for count in places.values()):
-        yield "an activation is in two places"
-    if lost := [a for a in pool.placed if a not in places]:
-        yield f"activations {lost} are placed nowhere"
+        expected = [*container.claims, *([container.owner] if container.owner else [])]
+        for activation in expected:
+            place = pool.placed.get(activation)
+            if place is None or place[1] is not container or place[2] != NOT_INSIDE:
+                yield f"container {container.id} waits for activation {activation}, but the pool places it elsewhere"
+        if container.running != running.get(container.id, 0):
+            yield f"container {container.id} counts {container.running} activations inside"
+        if container.running + len(expected) > container.concurrency:
+            yield f"container {container.id} has more activations than its limit, {container.concurrency}"
 
 
 def _containers(pool: Pool) -> Iterator[str]:
@@ -97,7 +103,7 @@ def _functions(pool: Pool) -> Iterator[str]:
     """A function's record knows its containers, and is there for a reason."""
     for function in pool.functions.values():
         mine = [c for c in pool.containers.values() if c.function is function]
-        if function.active != sum(len(container.running) for container in mine):
+        if function.active != sum(container.running for container in mine):
             yield f"{function.key.name} counts {function.active} activations inside its containers"
         if len(mine) != function.containers:
             yield f"{function.key.name} counts {function.containers} containers, {len(mine)} stand"

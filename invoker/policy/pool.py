@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
+from typing import TypeAlias
 
 from invoker.policy import actions as act
 from invoker.policy import events as ev
@@ -26,12 +27,18 @@ from invoker.policy.types import ActivationId, ContainerId, PrewarmKey, WarmKey
 _IDLE = State.IDLE  # by itself, since a member of an Enum is looked up slowly
 _DISPATCHED = TRANSITIONS[State.IDLE]["dispatch"]  # a row of the table, looked up once
 
+Place: TypeAlias = tuple[Function, Container, int]
+"""Where an activation is: its function, the container, and since when it is inside (ns), or NOT_INSIDE."""
+
+NOT_INSIDE = -1
+"""The activation's container is starting, or can't take it yet."""
+
 
 class Pool:
     """The state of one node. Only `step` changes it; everything else may read it.
 
-    `containers` are all that stand or may stand, quarantined ones included. `placed` maps each activation that has a
-    container, or a start under way, to it; `waiting` are those that have none, in order of arrival.
+    `containers` are all that stand or may stand, quarantined ones included. `placed` are the activations that have a
+    container, or a start under way; `waiting` are those that have none, in order of arrival.
     """
 
     def __init__(self, policies: PolicySet) -> None:
@@ -41,7 +48,7 @@ class Pool:
         self.containers: dict[ContainerId, Container] = {}
         self.functions: dict[WarmKey, Function] = {}
         self.stems: dict[PrewarmKey, Stem] = {}
-        self.placed: dict[ActivationId, tuple[Function, Container]] = {}
+        self.placed: dict[ActivationId, Place] = {}
         self.waiting: OrderedDict[ActivationId, Invocation] = OrderedDict()
         self.charged_mb = 0
         self.removing_mb = 0
@@ -115,7 +122,7 @@ class Pool:
         function = invocation.function
         self.adopt(container, function)
         function.starting[invocation.activation] = container
-        self.placed[invocation.activation] = (function, container)
+        self.placed[invocation.activation] = (function, container, NOT_INSIDE)
         if container.concurrency > 1:
             function.roomy[container.id] = container
         self.prewarm.missed(key)
@@ -156,12 +163,9 @@ class Pool:
         function = container.function
         assert function is not None
         container.used_ns = now_ns = self.now_ns
-        if container.running:
-            container.running[activation] = now_ns
-        else:
-            container.running = {activation: now_ns}
+        container.running += 1
         function.active += 1
-        self.placed[activation] = (function, container)
+        self.placed[activation] = (function, container, now_ns)
         if container.concurrency > 1:
             self._note_room(container, function)
         if self._heeds_uses:
@@ -214,7 +218,7 @@ class Pool:
 
     def _claim(self, container: Container, function: Function, activation: ActivationId) -> None:
         container.claims[activation] = None
-        self.placed[activation] = (function, container)
+        self.placed[activation] = (function, container, NOT_INSIDE)
         if container.concurrency > 1:
             self._note_room(container, function)
 

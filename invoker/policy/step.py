@@ -14,9 +14,9 @@ from typing import Any
 from invoker.policy import actions as act
 from invoker.policy import events as ev
 from invoker.policy import stock
-from invoker.policy.container import NOBODY, TRANSITIONS, Container, Input, PolicyError, State
+from invoker.policy.container import TRANSITIONS, Container, Input, PolicyError, State
 from invoker.policy.function import Function
-from invoker.policy.pool import Pool
+from invoker.policy.pool import NOT_INSIDE, Pool
 from invoker.policy.types import ActivationId, ContainerId
 
 _UNUSED = (State.IDLE, State.PAUSING, State.PAUSED)
@@ -140,22 +140,20 @@ def _initialized(pool: Pool, event: ev.ContainerInitialized) -> None:
 def _run_finished(pool: Pool, event: ev.RunFinished) -> None:
     activation = event.activation
     place = pool.placed.get(activation)
-    if place is None or place[1].id != event.container or activation not in place[1].running:
+    if place is None or place[1].id != event.container or place[2] == NOT_INSIDE:
         raise PolicyError(f"activation {activation} does not run in container {_standing(pool, event.container).id}")
-    function, container = place
-    running = container.running
-    left = len(running) > 1
+    function, container, dispatched_ns = place
+    left = container.running > 1
     tainted = container.state is _TAINTED
     if event.reusable and not container.initialized:
         raise PolicyError(f"container {container.id} was never initialised: nothing good can have run in it")
     if event.reusable and not tainted:  # the way of nearly all, so calls are spared here
-        run_ns = pool.now_ns - running[activation]
         if left or container.state is not _BUSY:
             container.move("finished" if left else "emptied")
-            del running[activation]
         else:
             container.state = _EMPTIED
-            container.running = NOBODY
+        container.running -= 1
+        run_ns = pool.now_ns - dispatched_ns
         usual_ns = function.run_ns
         function.run_ns = usual_ns + ((run_ns - usual_ns) >> 3) if usual_ns else run_ns
         function.active -= 1
@@ -165,7 +163,7 @@ def _run_finished(pool: Pool, event: ev.RunFinished) -> None:
         pool.admission.released(container, function, not left)
         return
     container.move(("finished" if tainted else "tainted") if left else "remove")
-    del running[activation]
+    container.running -= 1
     function.active -= 1
     pool.settle(activation)
     if left:
