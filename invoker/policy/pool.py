@@ -24,7 +24,7 @@ from invoker.policy.policyset import PolicySet
 from invoker.policy.reference import Reference
 from invoker.policy.types import ActivationId, ContainerId, PrewarmKey, WarmKey
 
-_IDLE = State.IDLE  # by itself, since a member of an Enum is looked up slowly
+_IDLE, _PAUSING, _BUSY = State.IDLE, State.PAUSING, State.BUSY  # by themselves, since an Enum's look-up is slow
 _DISPATCHED = TRANSITIONS[State.IDLE]["dispatch"]  # a row of the table, looked up once
 
 Place: TypeAlias = tuple[Function, Container, int]
@@ -199,7 +199,7 @@ class Pool:
             container.state = _DISPATCHED
             self.run_in(container, activation, "warm")
             return True
-        if container.state is State.PAUSING:
+        if container.state is _PAUSING:
             container.move("claim")
         else:
             container.move("unpause")
@@ -209,7 +209,7 @@ class Pool:
 
     def _take_shared(self, function: Function, activation: ActivationId) -> None:
         container = next(reversed(function.roomy.values()))
-        if container.state is State.BUSY and container.initialized:
+        if container.state is _BUSY and container.initialized:
             container.move("join")
             self.run_in(container, activation, "warm")
         else:

@@ -19,9 +19,9 @@ from invoker.policy.function import Function
 from invoker.policy.pool import NOT_INSIDE, Pool
 from invoker.policy.types import ActivationId, ContainerId
 
+_BUSY, _TAINTED, _PAUSED, _PREWARM = State.BUSY, State.TAINTED, State.PAUSED, State.PREWARM  # an Enum's look-up is slow
+_USED = (State.BUSY, State.TAINTED)
 _UNUSED = (State.IDLE, State.PAUSING, State.PAUSED)
-_BUSY = State.BUSY  # by itself, since a member of an Enum is looked up slowly
-_TAINTED = State.TAINTED
 _EMPTIED = TRANSITIONS[State.BUSY]["emptied"]  # a row of the table, looked up once
 
 
@@ -123,7 +123,7 @@ def _start_failed(pool: Pool, event: ev.ContainerStartFailed) -> None:
 
 def _initialized(pool: Pool, event: ev.ContainerInitialized) -> None:
     container = _standing(pool, event.container)
-    if container.state not in (State.BUSY, State.TAINTED) or container.initialized:
+    if container.state not in _USED or container.initialized:
         raise PolicyError(f"container {container.id} is {container.state.value}: it has nothing to initialise")
     container.initialized = True
     function = container.function
@@ -191,7 +191,7 @@ def _paused(pool: Pool, event: ev.Paused) -> None:
     if container is None:
         return
     container.move("paused")
-    if container.state is State.PAUSED and container.claims:
+    if container.state is _PAUSED and container.claims:
         container.move("unpause")
         pool.actions.append(act.Unpause(container.id))
 
@@ -306,7 +306,7 @@ def _timer_fired(pool: Pool, event: ev.TimerFired) -> None:
     elif event.timer == "expire":
         for number in pool.expiries.due(pool.now_ns):
             container = pool.containers[number]
-            if container.state is not State.PREWARM:
+            if container.state is not _PREWARM:
                 pool.remove_idle(container, "expired")
             elif len(pool.stem(container.stem).ready) > pool.stem(container.stem).target:
                 pool.remove_ready(container, "surplus")
