@@ -29,8 +29,10 @@ BYTES_PER_ROW: Final = 38
 class Recorder(Protocol):
     """Told of each invocation once, when it is settled, but for those that went as was foreseen."""
 
-    ran_as_foreseen: Callable[[int], None] | None
-    """To be told how long each run took that was foreseen (ns); None: what was foreseen is kept already."""
+    @property
+    def ran_as_foreseen(self) -> Callable[[int], None] | None:
+        """To be told how long each run took that was foreseen (ns); None: what was foreseen is kept already."""
+        ...
 
     def expect(self, count: int) -> None:
         """So many more invocations follow."""
