@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sim.planning import Capacity, Probe, Target
 
 _DEFAULT, _EFFORT = Given(), Effort()
+_WRITERS: Final = {".parquet": "to_parquet", ".csv": "to_csv"}
 _VERDICTS: Final = {"met": "yes", "missed": "no", "unclear": "can't be told"}
 
 
@@ -33,7 +34,7 @@ def capacity(
     between: str = "1GB..64GB",
     step: str = "",
     largest: bool = False,
-    seeds: int = 10,
+    seeds: int = 8,
     out: Path | None = None,
     given: Given = _DEFAULT,
     effort: Effort = _EFFORT,
@@ -54,7 +55,7 @@ def capacity(
     between
         The range to search, as 1GB..64GB or 1..32.
     step
-        Its step; 256 MB for memory, 1 for whole numbers.
+        Its step; a 128th of the range or so where it is not given.
     largest
         Find the largest value that will do, of a setting of which less is better, as workload.load.
     seeds
@@ -74,9 +75,12 @@ def capacity(
     asked = given.scenario(scenario)
     searched = parse_range(parameter, between, step, largest=largest)
     targets = parse_targets(target)
+    if out is not None and out.suffix not in _WRITERS:
+        raise SimulationError(f"{out}: a table's name ends in {' or '.join(_WRITERS)}")
 
     def told(probe: Probe) -> None:
-        present.tell(f"tried {searched.named(probe.value)}, {probe.seeds} seeds: {_means(probe, targets)}")
+        under = f"{probe.seeds} seed{'s' if probe.seeds > 1 else ''}"
+        present.tell(f"tried {searched.named(probe.value)}, {under}: {_means(probe, targets)}")
 
     with effort.workers(effort.measure(asked)) as workers:
         found = search(workers, searched, targets, seeds_from(asked.seed, seeds), told=told)
@@ -144,10 +148,7 @@ def _facts(scenario: dict[str, Any], found: Capacity) -> dict[str, Any]:
 
 
 def _write(found: Capacity, path: Path) -> None:
-    writers = {".parquet": "to_parquet", ".csv": "to_csv"}
-    if path.suffix not in writers:
-        raise SimulationError(f"{path}: a table's name ends in .parquet or .csv")
     try:
-        getattr(found.frame(), writers[path.suffix])(path, index=False)
+        getattr(found.frame(), _WRITERS[path.suffix])(path, index=False)
     except OSError as problem:
         raise SimulationError(f"{path}: can't be written: {problem.strerror}") from problem

@@ -1,8 +1,8 @@
 """◇ Capacity: the smallest memory, or number of nodes, or whatever, that is enough for what is wanted.
 
-The search assumes that more of it never makes a target worse, and looks whether that holds. It bisects with few seeds,
-as far from the edge few are enough, and decides at the edge with many: a value is enough where the whole confidence
-interval of each target's figure is. All values see the same seeds.
+The search assumes that more of it never makes a target worse, and looks whether that holds. It narrows the range down
+with one seed, which is enough far from the edge, and decides at the edge with many: a value is enough where the whole
+confidence interval of each target's figure is. All values see the same seeds.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from itertools import pairwise
+from math import inf, log2
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
@@ -19,15 +20,15 @@ from sim.planning.targets import Target, Verdict, check_known
 from sim.planning.task import Figures, Outcome, Setting, Task, shown
 from sim.planning.workers import Workers
 from sim.scenario import values
-from sim.statistics import Interval, replications
+from sim.statistics import LEVEL, Interval, replications
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FEW_SEEDS: Final = 2
-"""As many runs as a value gets that is far from the edge."""
 SOME_SEEDS: Final = 5
-"""As many as a value near it gets; where these don't tell, it gets all."""
+"""As many runs as a value near the edge gets; where these don't tell, it gets all seeds. One that is far gets one."""
+STEPS: Final = 128
+"""A range of sizes has about so many steps where none is given."""
 VALUES_MAX: Final = 1_000_000
 
 Told: TypeAlias = "Callable[[Probe], None]"
@@ -76,7 +77,7 @@ class Range(msgspec.Struct, frozen=True):
 def parse_range(parameter: str, between: str, step: str = "", *, largest: bool = False) -> Range:
     """A range as people write it: `1 GB..64 GB`, `10 ms..2 s`, `1..32` or `0.5..4`.
 
-    Without a step it is 256 MB for sizes, 1 for whole numbers, else a 200th of the range. Raises SimulationError.
+    Without a step there are some 128 of them: whole powers of two in MB for sizes. Raises SimulationError.
     """
     low, _, high = between.partition("..")
     told = f"{between!r}{f' by {step!r}' if step else ''} is no range: write it as 1GB..64GB, 10ms..2s or 1..32"
@@ -88,8 +89,11 @@ def parse_range(parameter: str, between: str, step: str = "", *, largest: bool =
     if not unit == other == third:
         raise SimulationError(f"{told}, with one kind of unit")
     if not step:
-        whole = first == int(first) and final == int(final)
-        pace = 256.0 if unit == "MB" else 1.0 if whole and not unit else (final - first) / 200
+        pace = (final - first) / STEPS
+        if unit == "MB":
+            pace = float(2 ** max(0, round(log2(max(1.0, pace)))))
+        elif first == int(first) and final == int(final):
+            pace = float(max(1, round(pace)))
     return Range(parameter, first, final, pace, largest, unit)
 
 
@@ -105,7 +109,8 @@ def _measured(text: str) -> tuple[float, str]:
 
 
 class Probe(msgspec.Struct, frozen=True):
-    """One value that was tried: the figures of each seed, and each target's interval and verdict."""
+    """One value that was tried: the figures of each seed, and each target's interval and verdict. The interval of a
+    single seed has no ends."""
 
     value: int | float
     figures: tuple[Figures, ...]
@@ -205,20 +210,22 @@ class _Search:
         of = self._of
         if not self._roughly(of.last) and self._surely(of.last) != "met":
             return None
-        if self._roughly(0):
-            return self._edge(0)
-        missed, met = 0, of.last
-        while met - missed > 1:
-            middle = (missed + met) // 2
-            missed, met = (missed, middle) if self._roughly(middle) else (middle, met)
+        missed, met = -1, of.last
+        while met - missed > 1:  # two values at a time, as most machines have two cores at least
+            width = met - missed
+            inner = sorted({missed + max(1, width // 3), missed + max(1, 2 * width // 3)})
+            self._run(inner, 1)
+            met = next((place for place in inner if self._roughly(place)), met)
+            missed = max((place for place in inner if place < met), default=missed)
         return self._edge(met)
 
     def _roughly(self, place: int) -> bool:
-        return self._probe(place, FEW_SEEDS).holds(self._targets)
+        return self._probe(place, 1).holds(self._targets)
 
     def _surely(self, place: int) -> Verdict:
-        verdict = self._probe(place, SOME_SEEDS).verdict
-        return verdict if verdict != "unclear" else self._probe(place, len(self._seeds)).verdict
+        probe = self._probe(place, SOME_SEEDS)
+        rare = probe.verdict == "met" and not all(each.half_width for each in probe.intervals)  # or just not seen yet
+        return self._probe(place, len(self._seeds)).verdict if rare or probe.verdict == "unclear" else probe.verdict
 
     def _edge(self, guess: int) -> int | None:
         """From where the means cross the bounds to the first place that is surely enough, with its neighbour below."""
@@ -241,18 +248,19 @@ class _Search:
         return met
 
     def look_around(self, answer: int | None) -> None:
-        """Try one more value on either side of the answer, in the middle of the widest gap, for what should not be."""
-        places = sorted(self._figures)
+        """Try one more value on either side of the answer, in the middle of the widest gap; what contradicts the answer
+        gets more seeds, as one may have been bad luck."""
+        places = [-1, *sorted(self._figures)]
+        split = self._of.last if answer is None else answer
+        gaps = [(right - left, left, right <= split) for left, right in pairwise(places) if right - left > 1]
         for below in (True, False):
-            gaps = [
-                (right - left, left)
-                for left, right in pairwise(places)
-                if right - left > 1 and (answer is None or (right <= answer) is below)
-            ]
-            if gaps and (answer is not None or below):
-                width, left = max(gaps)
-                if self._roughly(left + width // 2) != (answer is not None and not below):
+            if of := [(width, left) for width, left, is_below in gaps if is_below is below]:
+                width, left = max(of)
+                if self._roughly(left + width // 2) and below:
                     self._surely(left + width // 2)
+        for place in sorted(self._figures):
+            if place > split and not self._roughly(place):
+                self._surely(place)
         self._notes += self._against_order(answer)
 
     def _against_order(self, answer: int | None) -> list[str]:
@@ -272,15 +280,23 @@ class _Search:
 
     def _probe(self, place: int, seeds: int) -> Probe:
         """The place under the first so many seeds; those it had already are not run again."""
-        known = self._figures.setdefault(place, {})
-        settings = ((self._of.parameter, self._of.setting(self._of.at(place))),)
-        wanted = [Task(place, settings, seed) for seed in self._seeds[:seeds] if seed not in known]
-        if wanted:
-            with closing(self._workers.run(wanted)) as outcomes:
-                for outcome in outcomes:
-                    known[outcome.task.seed] = self._checked(outcome)
-            self._told(self._built(place))
+        self._run([place], seeds)
         return self._built(place)
+
+    def _run(self, places: Sequence[int], seeds: int) -> None:
+        wanted = [
+            Task(place, ((self._of.parameter, self._of.setting(self._of.at(place))),), seed)
+            for place in places
+            for seed in self._seeds[:seeds]
+            if seed not in self._figures.get(place, {})
+        ]
+        if not wanted:
+            return
+        with closing(self._workers.run(wanted)) as outcomes:
+            for outcome in outcomes:
+                self._figures.setdefault(outcome.task.number, {})[outcome.task.seed] = self._checked(outcome)
+        for place in dict.fromkeys(task.number for task in wanted):
+            self._told(self._built(place))
 
     def _checked(self, outcome: Outcome) -> Figures:
         if outcome.figures is None:
@@ -291,7 +307,7 @@ class _Search:
     def _built(self, place: int) -> Probe:
         of = self._figures[place]
         figures = tuple(of[seed] for seed in self._seeds if seed in of)
-        intervals = tuple(replications([float(each[target.figure]) for each in figures]) for target in self._targets)
+        intervals = tuple(_interval([float(each[target.figure]) for each in figures]) for target in self._targets)
         verdicts: tuple[Verdict, ...] = tuple(
             target.verdict(each.low, each.high) for target, each in zip(self._targets, intervals, strict=True)
         )
@@ -302,13 +318,19 @@ class _Search:
     def result(self, answer: int | None, *, interrupted: bool = False) -> Capacity:
         """All that was found."""
         notes = list(self._notes)
-        probes = {place: self._built(place) for place in sorted(self._figures) if len(self._figures[place]) > 1}
+        probes = {place: self._built(place) for place in sorted(self._figures)}
         if answer == 0:
             notes.append("the first value of the range is enough: a range that begins before it may have a better one")
         elif answer is not None and answer - 1 in probes and probes[answer - 1].verdict == "unclear":
             notes.append(
                 f"{self._name(answer - 1)} may be enough, too: {probes[answer - 1].seeds} seeds can't tell; more may"
             )
+        if answer is not None:
+            notes += [
+                f"{target.figure} was {each.mean:g} under all {each.n} seeds: what is rarer than that has not shown"
+                for target, each in zip(self._targets, probes[answer].intervals, strict=True)
+                if not each.half_width
+            ]
         if answer is None and not interrupted:
             notes.append(f"not even {self._name(self._of.last)} is surely enough: a wider range may hold the answer")
         by_value = tuple(sorted(probes.values(), key=lambda probe: probe.value))
@@ -317,3 +339,7 @@ class _Search:
 
     def _name(self, place: int) -> str:
         return f"{self._of.parameter} {self._of.named(self._of.at(place))}"
+
+
+def _interval(values: Sequence[float]) -> Interval:
+    return replications(values) if len(values) > 1 else Interval(values[0], -inf, inf, LEVEL, 1)
