@@ -43,7 +43,7 @@ lint: $(dev_stamp) ## style, types, and the arrows between the rooms
 	@scripts/lint
 
 .PHONY: bench
-bench: $(dev_stamp) ## measure, and write docs/benchmarks.md
+bench: $(dev_stamp) ## measure, and write docs/benchmarks.md and docs/simulator-benchmarks.md
 	@scripts/bench
 
 .PHONY: format

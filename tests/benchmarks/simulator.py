@@ -24,6 +24,26 @@ SWEEP_S_MAX = 30.0
 ROUNDS = 5
 
 
+PEERS = (
+    "## Beside others",
+    "",
+    "Invocations a second on one core, with what they simulate. Those of peers were measured once, beside a prototype",
+    "of this simulator on the same kind of machine (2 cores, AMD EPYC, Python 3.11), or are printed by their authors;",
+    "no command here repeats them.",
+    "",
+    "| simulator | what | invocations a second |",
+    "|---|---|---|",
+    "| faas-sim | one function, 1 replica, no cold starts | 31,000 measured |",
+    "| SimFaaS | one function, fixed lifetime, 1 to 10 a second | 24,000 - 30,000 measured, 21,000 printed |",
+    "| SimFaaS | the same, 100 a second | 8,300 measured |",
+    "| FaasCache's simulator | 50 functions, 16 GB | 7,000 - 13,000 measured |",
+    "| faas-offloading-sim | small | 13,000 - 16,000 measured |",
+    "| serverless-sim (UCSD) | OpenWhisk's balancer, in ticks of 1 s | 52,000 - 69,000 measured |",
+    "| ServerlessSimPro | 2,000 to 20,000 requests | 5,000 - 1,000 measured |",
+    "| happy-simulator | events of a general kit, not invocations | 62,000 printed |",
+)
+
+
 class Measured(NamedTuple):
     """Invocations a second, by case and driver; seconds on the clock for a sweep; how many times as much an invocation
     costs with ten thousand warm containers as in the small case."""
