@@ -13,7 +13,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.linalg import expm
+from scipy.linalg import eigh_tridiagonal
+from scipy.special import gammaln
 
 
 def erlang_b(load: float, slots: int) -> float:
@@ -61,34 +62,39 @@ def processor_sharing_s(rate_per_s: float, mean_s: float) -> float:
     return mean_s / (1.0 - rate_per_s * mean_s)
 
 
-def cold_share_of_lifetime(rate_per_s: float, mean_s: float, lifetime_s: float) -> float:
-    """The share of cold starts of one function with Poisson arrivals, exponential runs, room for all, and containers
-    that go after `lifetime_s` of idleness, the newest idle one being taken first.
+def lifetime(rate_per_s: float, mean_s: float, lifetime_s: float) -> tuple[float, float]:
+    """The share of cold starts, and the mean number of idle containers, of one function with Poisson arrivals,
+    exponential runs, room for all, and containers that go after `lifetime_s` of idleness, the newest being taken first.
 
     Idle containers nest like brackets: the top one became idle when the number of busy ones last fell to what it is
     now. So an arrival that finds n busy is cold where the number took longer than the lifetime to come back up:
-    sum over n of P(n) * P(T(n -> n+1) > lifetime), n Poisson, T a first passage of the birth-death process.
+    sum over n of P(n) * P(T(n -> n+1) > lifetime), n Poisson, T a first passage of the birth-death process. The number
+    falls to n as often as it rises from it, rate * P(n) times a second, and the container then rests for T, at most
+    its lifetime: the sum of the expectations is the mean number of idle ones.
     """
     load = rate_per_s * mean_s
-    most = int(load + 12 * math.sqrt(load) + 12)
-    cold = 0.0
+    cold = idle = told = 0.0
     probability = math.exp(-load)
-    for busy in range(most + 1):
-        cold += probability * _passes_later(busy, rate_per_s, 1.0 / mean_s, lifetime_s)
-        probability *= load / (busy + 1)
-    return cold
+    busy = 0
+    while told < 1.0 - 1e-9:
+        later, rest_s = _comes_back(busy, rate_per_s, 1.0 / mean_s, lifetime_s)
+        cold += probability * later
+        idle += probability * rate_per_s * rest_s
+        told += probability
+        busy += 1
+        probability *= load / busy
+    return cold, idle
 
 
-def _passes_later(busy: int, up: float, down: float, after_s: float) -> float:
-    """P(the process has not reached busy + 1 from `busy` by then): a phase-type distribution."""
-    generator = np.zeros((busy + 1, busy + 1))
-    for at in range(busy + 1):
-        generator[at, at] = -(up + at * down)
-        if at < busy:
-            generator[at, at + 1] = up
-        if at:
-            generator[at, at - 1] = at * down
-    return float(expm(generator * after_s)[busy].sum())
+def _comes_back(busy: int, up: float, down: float, lifetime_s: float) -> tuple[float, float]:
+    """Of the time T from `busy` to busy + 1, a phase-type distribution: P(T > lifetime), and the mean of T, where it is
+    longer the lifetime. By the eigenvalues of the process up to `busy`, which is symmetric once it is weighted."""
+    levels = np.arange(busy + 1)
+    rates, vectors = eigh_tridiagonal(-(up + levels * down), np.sqrt(up * down * levels[1:]))
+    weights = np.exp(0.5 * (levels - busy) * math.log(up / down) - 0.5 * (gammaln(levels + 1) - gammaln(busy + 1)))
+    parts = vectors[busy] * (weights @ vectors)
+    stays = np.exp(rates * lifetime_s)
+    return float(parts @ stays), float(parts @ ((stays - 1.0) / rates))
 
 
 def che_lifetime(rates_per_s: Sequence[float], capacity: int) -> float:

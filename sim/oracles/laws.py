@@ -10,14 +10,14 @@ import numpy as np
 
 from invoker.policy.keepalive import FixedTtl
 from sim import ListWorkload, Node, PoissonWorkload, Result, SimFunction
-from sim.latency import Constant, Exponential
+from sim.latency import Constant, Exponential, Lognormal
 from sim.oracles.model import NOTHING, PLENTY, SECOND_NS, Rows, plain, run
 from sim.oracles.oracle import Oracle
 from sim.rng import sequence
 from sim.workload import Workload
 
 STAGES = Node(
-    cold=Exponential(0.5 * SECOND_NS),
+    cold=Lognormal(0.5 * SECOND_NS, 0.2),
     init=Exponential(0.3 * SECOND_NS),
     logs=Constant(SECOND_NS // 20),
     remove=Exponential(0.2 * SECOND_NS),
@@ -26,14 +26,14 @@ STAGES = Node(
 """A node where everything takes time. Containers go when their run ends, so each invocation makes one."""
 SIZE_MB = 128
 RATE_PER_S, ROOM = 2.0, 4
-EVERY_NS = SECOND_NS // 10
+EVERY_NS = SECOND_NS // 4
 
 
 def _stages(seed: int) -> dict[str, float]:
     """For each stage the mean number in it, sampled over time from the heart's own state, over the rate at which it is
     entered times the mean time spent in it."""
     functions = (SimFunction(name="f", memory_mb=SIZE_MB, run=Exponential(float(SECOND_NS))),)
-    workload = PoissonWorkload(functions, (RATE_PER_S,), 8_000, seed)
+    workload = PoissonWorkload(functions, (RATE_PER_S,), 4_000, seed)
     found: dict[str, float] = {}
     # Where a start takes time, who waits for one may get a container that comes free: then the queue is no stage
     for stage, node in (("queue", msgspec.structs.replace(STAGES, cold=NOTHING)), ("start", STAGES)):
@@ -76,7 +76,7 @@ def _seen(seed: int) -> dict[str, float]:
     """What arrivals see over what there is: all slots of a queue in use."""
     functions = (SimFunction(name="f", memory_mb=1, run=Exponential(float(SECOND_NS))),)
     policy = plain(3)
-    result = run(PoissonWorkload(functions, (2.0,), 30_000, seed), policy, seed, sample_every_ns=SECOND_NS // 4)
+    result = run(PoissonWorkload(functions, (2.0,), 8_000, seed), policy, seed, sample_every_ns=SECOND_NS // 4)
     timeline = result.timeline
     assert timeline is not None
     full = timeline.containers["busy"].count(3) / len(timeline)
@@ -181,9 +181,10 @@ LAWS = (
         "L = lambda W",
         "Little 1961",
         f"A node of {ROOM} containers where starts, initialisations, logs and removals take time. L is sampled from "
-        "the heart's state ten times a second, lambda and W come from the invocations' rows; the quotient is shown.",
+        "the heart's state four times a second, lambda and W come from the invocations' rows; the quotient is shown.",
         lambda: {"queue": 1.0, "start": 1.0, "init, run and log": 1.0},
         _stages,
+        runs=10,
     ),
     Oracle(
         "Memory-time",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 from invoker.policy import PolicySet, policyset
 from invoker.policy.keepalive import LruTtl
 from invoker.policy.pausing import NeverPause
-from sim import Node, PoissonWorkload, Result, SimFunction, simulate
-from sim.latency import Constant, Latency
+from sim import ListWorkload, Node, Result, SimFunction, simulate
+from sim.latency import Constant, Exponential, Latency
 from sim.recorder import REFUSED
+from sim.rng import sequence
 from sim.workload import Workload
 
 SECOND_NS = 1_000_000_000
@@ -41,9 +43,53 @@ def plain(capacity_mb: int, **changes: Any) -> PolicySet:
     return msgspec.structs.replace(policyset.default(capacity_mb), **(asked | changes))
 
 
-def one_function(run: Latency, rate_per_s: float, count: int, seed: int) -> Workload:
-    """Poisson arrivals of one function of 1 MB, so that memory counts slots."""
-    return PoissonWorkload((SimFunction(name="f", memory_mb=1, run=run),), (rate_per_s,), count, seed)
+class Arrivals(NamedTuple):
+    """Arrivals of one function of 1 MB, so that memory counts slots: what chance gave, whatever becomes of it. `gaps_s`
+    leads up to each arrival."""
+
+    workload: Workload
+    gaps_s: NDArray[np.float64]
+    runs_s: NDArray[np.float64]
+
+    @property
+    def rate_per_s(self) -> float:
+        """Arrivals a second, as they came out."""
+        return 1.0 / float(self.gaps_s.mean())
+
+    @property
+    def mean_s(self) -> float:
+        """The mean run, as it came out."""
+        return float(self.runs_s.mean())
+
+    @property
+    def load(self) -> float:
+        """The offered load in erlangs, as it came out."""
+        return self.rate_per_s * self.mean_s
+
+    @property
+    def scv(self) -> float:
+        """The squared coefficient of variation of the runs, as it came out."""
+        return float(self.runs_s.var() / self.mean_s**2)
+
+    def warmed(self) -> Arrivals:
+        """Without the warm-up, as `Rows` of the result are."""
+        skip = round(len(self.gaps_s) * WARM_UP)
+        return Arrivals(self.workload, self.gaps_s[skip:], self.runs_s[skip:])
+
+
+def arrivals(gap: Latency, run: Latency, count: int, seed: int) -> Arrivals:
+    """So many, with gaps and runs of these laws."""
+    gaps, runs = sequence(seed, "oracle/gaps"), sequence(seed, "oracle/runs")
+    gaps_ns = [gap.draw(gaps) for _ in range(count)]
+    runs_ns = [run.draw(runs) for _ in range(count)]
+    rows = zip(accumulate(gaps_ns), [0] * count, runs_ns, strict=True)
+    workload = ListWorkload((SimFunction(name="f", memory_mb=1),), rows)
+    return Arrivals(workload, np.array(gaps_ns) / SECOND_NS, np.array(runs_ns) / SECOND_NS)
+
+
+def poisson(run: Latency, rate_per_s: float, count: int, seed: int) -> Arrivals:
+    """Poisson arrivals."""
+    return arrivals(Exponential(SECOND_NS / rate_per_s), run, count, seed)
 
 
 def run(workload: Workload, policy: PolicySet, seed: int, node: Node = FREE, **options: Any) -> Result:
@@ -80,18 +126,3 @@ class Rows:
     def rate_per_s(self) -> float:
         """Arrivals a second, as they came out."""
         return float((len(self.arrived) - 1) / (self.arrived[-1] - self.arrived[0]))
-
-    @property
-    def run_s(self) -> NDArray[np.float64]:
-        """The durations of those that ran."""
-        return (self.ended - self.began)[~self.refused]
-
-    @property
-    def load(self) -> float:
-        """The offered load in erlangs, as it came out."""
-        return self.rate_per_s * float(self.run_s.mean())
-
-    @property
-    def scv(self) -> float:
-        """The squared coefficient of variation of the runs, as it came out."""
-        return float(self.run_s.var() / self.run_s.mean() ** 2)

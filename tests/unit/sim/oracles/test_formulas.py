@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import OrderedDict
 
 import pytest
 
@@ -55,29 +56,75 @@ def test_pollaczek_khinchine_by_hand() -> None:
 
 @pytest.mark.parametrize("busy", [0, 1, 3])
 def test_first_passage_against_trials(busy: int) -> None:
-    up, down, after_s, trials = 2.0, 1.0, 0.7, 20_000
+    up, down, lifetime_s, trials = 2.0, 1.0, 0.7, 20_000
     source = random.Random(4)
-    later = 0
+    later, rest_s = 0, 0.0
     for _ in range(trials):
         at, now_s = busy, 0.0
         while at <= busy:
             pace = up + at * down
             now_s += source.expovariate(pace)
             at += 1 if source.random() < up / pace else -1
-        later += now_s > after_s
-    assert f._passes_later(busy, up, down, after_s) == pytest.approx(later / trials, abs=4 * 0.5 / math.sqrt(trials))
+        later += now_s > lifetime_s
+        rest_s += min(now_s, lifetime_s)
+    share, mean_s = f._comes_back(busy, up, down, lifetime_s)
+    assert share == pytest.approx(later / trials, abs=4 * 0.5 / math.sqrt(trials))
+    assert mean_s == pytest.approx(rest_s / trials, abs=4 * 0.3 / math.sqrt(trials))
 
 
 def test_the_cold_share_of_a_lifetime() -> None:
     for rate, lifetime, share in ((0.5, 20.0, 0.05985), (2.0, 10.0, 0.04986), (2.0, 60.0, 0.00714)):
-        assert f.cold_share_of_lifetime(rate, 1.0, lifetime) == pytest.approx(share, rel=1e-3)
+        assert f.lifetime(rate, 1.0, lifetime)[0] == pytest.approx(share, rel=1e-3)
     # Without runs of any length an arrival is cold where the gap was longer than the lifetime
-    assert f.cold_share_of_lifetime(0.5, 1e-9, 3.0) == pytest.approx(math.exp(-1.5), rel=1e-6)
+    cold, idle = f.lifetime(0.5, 1e-9, 3.0)
+    assert cold == pytest.approx(math.exp(-1.5), rel=1e-6)
+    assert idle == pytest.approx(1 - math.exp(-1.5), rel=1e-6)
+
+
+@pytest.mark.parametrize(("rate", "lifetime_s"), [(1.0, 1.0), (3.0, 0.5)])
+def test_a_lifetime_against_a_stack_by_hand(rate: float, lifetime_s: float) -> None:
+    source = random.Random(7)
+    busy: list[float] = []  # when they end
+    idle: list[float] = []  # since when, the newest last
+    now = idle_s = 0.0
+    cold, arrivals = 0, 60_000
+    for _ in range(arrivals):
+        now += source.expovariate(rate)
+        for end in sorted(end for end in busy if end <= now):
+            busy.remove(end)
+            idle.append(end)
+        idle_s += lifetime_s * sum(now - since > lifetime_s for since in idle)
+        idle = [since for since in idle if now - since <= lifetime_s]
+        if idle:
+            idle_s += now - idle.pop()
+        else:
+            cold += 1
+        busy.append(now + source.expovariate(1.0))
+    share, mean_idle = f.lifetime(rate, 1.0, lifetime_s)
+    assert cold / arrivals == pytest.approx(share, rel=0.02)
+    assert idle_s / now == pytest.approx(mean_idle, rel=0.02)
 
 
 def test_che_with_equal_rates() -> None:
     # Equal rates: each of N items is there with probability k / N, which is the hit share
     assert f.che_miss_share([1.0] * 50, 20) == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("room", [20, 40, 60])
+def test_che_against_a_list_in_order_of_use(room: int) -> None:
+    rates = [(rank + 1) ** -0.8 for rank in range(200)]
+    uses = random.Random(3).choices(range(200), rates, k=400_000)
+    held: OrderedDict[int, None] = OrderedDict()
+    misses = 0
+    for use in uses:
+        if use in held:
+            held.move_to_end(use)
+            continue
+        misses += 1
+        held[use] = None
+        if len(held) > room:
+            held.popitem(last=False)
+    assert f.che_miss_share(rates, room) == pytest.approx(misses / len(uses), rel=5e-3)
 
 
 def test_stack_distances_are_what_lru_does() -> None:

@@ -47,3 +47,27 @@ def test_an_oracle_that_is_off_is_found_out() -> None:
     (verdict,) = judge(wide)
     assert verdict.simulated.covers(2.0)
     assert not verdict.holds, "its interval covers the prediction, but the mean is more than 1 % off"
+
+
+def test_a_row_that_misses_by_chance_is_tried_again_and_says_so() -> None:
+    def measure(seed: int) -> dict[str, float]:
+        return {"q": (2.1 if seed < 1004 else 1.995) + seed % 2 / 100, "r": 2.0 + (seed % 2 - 0.5) / 100}
+
+    lucky, first = judge(Oracle("o", "", "", "", lambda: {"q": 2.0, "r": 2.0}, measure, runs=4))
+    assert (lucky.told, first.told) == ("holds, at the second try", "holds")
+    exact, _ = judge(Oracle("o", "", "", "", lambda: {"q": 1.995, "r": 2.0}, measure, runs=4, exact=True))
+    assert exact.told == "OFF", "about what is exact there is no chance"
+
+
+def too_wide(page: str) -> list[str]:
+    """The rows whose interval reaches farther than 1.2 % of the prediction: it would cover nearly anything."""
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")][1:]
+    bounds = [(row, *map(float, row[4].split(" - "))) for row in rows if row[4] != "exact"]
+    assert bounds
+    return [row[1] for row, low, high in bounds if high - low > 2 * 0.012 * float(row[2])]
+
+
+def test_the_intervals_are_narrow_enough_to_say_something() -> None:
+    assert too_wide(PAGE) == []
+    head = "| oracle | quantity | predicted | simulated | 99 % interval | error | |"
+    assert too_wide(f"{head}\n| o | q | 1.5 | 1.5 | 1.4 - 1.6 | +0.00% | holds |") == ["q"]
