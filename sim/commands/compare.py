@@ -80,6 +80,10 @@ def compare(
             found = sweep(workers, [settings for _, settings in variants], wanted, journal=journal, told=told)
     if out is not None:
         found.write(out)
+    if found.interrupted:
+        present.tell(f"stopped with {len(found.outcomes)} of {found.size} runs")
+        if not found.whole_seeds:
+            return ExitCode.INTERRUPTED
     compared = held_against(found, [name for name, _ in variants], chosen(figures, FIGURES), oracle_figure)
     if out is not None:
         compared.write(out)
@@ -89,7 +93,6 @@ def compare(
         for line in _lines(compared):
             present.say(line)
     if found.interrupted:
-        present.tell(f"stopped with {len(found.outcomes)} of {found.size} runs")
         return ExitCode.INTERRUPTED
     return ExitCode.APPLICATION_ERROR if found.failures else ExitCode.OK
 

@@ -105,7 +105,7 @@ def compare(
     for outcome in of.outcomes:
         if outcome.figures is not None:
             by_seed.setdefault(outcome.task.seed, {})[outcome.task.number] = outcome.figures
-    whole = [by_seed[seed] for seed in of.seeds if len(by_seed.get(seed, {})) == len(names)]
+    whole = [by_seed[seed] for seed in of.whole_seeds]
     if not whole:
         raise SimulationError("there is no seed under which all variants ran, so there is nothing to compare")
     check_known([*figures, oracle_figure], whole[0][0])

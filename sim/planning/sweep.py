@@ -8,6 +8,7 @@ order, or in how many goes.
 from __future__ import annotations
 
 import pathlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from math import nan
@@ -61,6 +62,12 @@ class Sweep:
     def failures(self) -> list[Outcome]:
         """The runs that failed."""
         return [outcome for outcome in self.outcomes if outcome.figures is None]
+
+    @property
+    def whole_seeds(self) -> list[int]:
+        """The seeds under which all configurations have figures."""
+        counts = Counter(outcome.task.seed for outcome in self.outcomes if outcome.figures is not None)
+        return [seed for seed in self.seeds if counts[seed] == len(self.configurations)]
 
     def runs(self) -> pd.DataFrame:
         """A row for each run with figures, with the columns RUN_COLUMNS."""
