@@ -19,7 +19,6 @@ from invoker.policy.types import ActivationId, PrewarmKey, WarmKey
 
 STEM = PrewarmKey("k", 256)
 COUNTS = (10, 1000, 10_000)
-ROUNDS = 3
 GROWTH_MAX = 2.0
 DISPATCH_US_MAX = 10.0
 
@@ -89,13 +88,8 @@ def policy_sets() -> dict[str, PolicySet]:
 
 
 def measure_all() -> dict[str, list[Cost]]:
-    """For each set of policies its costs, small pools first: the least of some rounds, in which the sizes take turns;
-    what else runs on the machine only adds to them."""
-    found: dict[str, list[Cost]] = {}
-    for name, policies in policy_sets().items():
-        rounds = [[measure(policies, count) for count in COUNTS] for _ in range(ROUNDS)]
-        found[name] = [Cost(*map(min, zip(*of_size, strict=True))) for of_size in zip(*rounds, strict=True)]
-    return found
+    """For each set of policies its costs, small pools first."""
+    return {name: [measure(policies, count) for count in COUNTS] for name, policies in policy_sets().items()}
 
 
 def table(costs: dict[str, list[Cost]]) -> list[str]:

@@ -7,6 +7,7 @@ thousand cold starts, which is another load.
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -77,12 +78,11 @@ class _Halved:
 
 
 def growth(rounds: int = ROUNDS) -> float:
-    """See `Measured`: the least cost of so many rounds each, in which the two take turns."""
+    """See `Measured`: the median of so many pairs, measured in turn."""
     small, *_, large = cases()
     halves = [(_Halved(case), case) for case in (small, large)]
     costs_s = [[half.cost_s(case) for half, case in halves] for _ in range(rounds)]
-    of_small, of_large = map(min, zip(*costs_s, strict=True))
-    return of_large / of_small
+    return statistics.median(of_large / of_small for of_small, of_large in costs_s)
 
 
 def measure() -> Measured:
