@@ -101,18 +101,14 @@ TRANSITIONS: dict[State, dict[Input, State]] = {
 
 
 @dataclass(slots=True, eq=False)
-class Container(Deadline):
+class Container:
     """What the heart knows of one container. Instants are 0 where there is none.
-
-    It is itself the deadline of its removal, `pause` that of its next pause.
 
     `owner` is the activation that a STARTING container is meant for. `claims` wait until the container can take them
     (thawed, or initialised), in a dict for its order: iteration over sets is not the same on every run. `running`
-    counts the activations inside (`Pool.placed` has them). `used_ns` is when the last of them was dispatched and
-    `idle_since_ns` when it left; they are kept only where a policy reads them, since to write an instant is to free an
-    old one, in memory that was not touched for long. `owed_mb` is in-flight memory that policy `reference` gives back
-    once the container is gone. `older` and `newer` are its neighbours in the keep-alive policy's order, if that has
-    one, `below` and `above` in its function's IdleStack.
+    counts the activations inside (`Pool.placed` has them); `used_ns` is when the last of them was dispatched. `owed_mb`
+    is in-flight memory that policy `reference` gives back once the container is gone. `older` and `newer` are its
+    neighbours in the keep-alive policy's order, if that has one.
     """
 
     id: ContainerId
@@ -130,11 +126,10 @@ class Container(Deadline):
     running: int = 0
     claims: dict[ActivationId, None] = field(default_factory=lambda: {})
     pause: Deadline = field(default_factory=Deadline)
+    expiry: Deadline = field(default_factory=Deadline)
     owed_mb: int = 0
     older: Container | None = field(default=None, repr=False)
     newer: Container | None = field(default=None, repr=False)
-    below: Container | None = field(default=None, repr=False)
-    above: Container | None = field(default=None, repr=False)
 
     @property
     def room(self) -> int:

@@ -14,7 +14,7 @@ from heapq import heappop, heappush
 from invoker.policy.types import ContainerId
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
+@dataclass(slots=True, eq=False)
 class Deadline:
     """One container's deadline of one kind. `at_ns` 0: none. `entry_ns`: its live entry in the heap, 0 for none."""
 

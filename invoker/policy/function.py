@@ -7,7 +7,6 @@ msgspec.Struct takes several times as long as making one saves.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,73 +53,13 @@ class Stem:
 
 
 @dataclass(slots=True, eq=False)
-class IdleStack:
-    """The idle containers of a function, in the order of becoming idle: the top is the most recently used.
-
-    They are linked to each other, so that any can leave at once, and that the top is found in the fewest reads of
-    memory: with ten thousand containers that is what a step waits for.
-    """
-
-    top: Container | None = None
-    bottom: Container | None = None
-    count: int = 0
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[Container]:
-        """From the bottom to the top; nobody may join or leave meanwhile."""
-        container = self.bottom
-        while container is not None:
-            yield container
-            container = container.above
-
-    def push(self, container: Container) -> None:
-        """The container became idle."""
-        top = self.top
-        if top is None:
-            self.bottom = container
-        else:
-            top.above = container
-            container.below = top
-        self.top = container
-        self.count += 1
-
-    def pop(self) -> Container | None:
-        """Take the top out; None where there is none."""
-        container = self.top
-        if container is not None:
-            below = container.below
-            self.top = below
-            if below is None:
-                self.bottom = None
-            else:
-                below.above = container.below = None
-            self.count -= 1
-        return container
-
-    def remove(self, container: Container) -> None:
-        """The container, which is in here, is idle no more."""
-        below, above = container.below, container.above
-        if below is None:
-            self.bottom = above
-        else:
-            below.above = above
-        if above is None:
-            self.top = below
-        else:
-            above.below = below
-        container.below = container.above = None
-        self.count -= 1
-
-
-@dataclass(slots=True, eq=False)
 class Function:
     """One warm key: its containers, and what was learnt about it. Dropped when it has no container and no activation.
 
-    `roomy` containers have activations and take more. `active` counts the activations inside containers; `run_ns` is
-    how long one usually stays, a mean that the last weighs on with 1/8. `starting` maps the activations that wait for a
-    cold start to their containers, oldest first.
+    `idle` is in the order of becoming idle: the last is the most recently used. `roomy` containers have activations and
+    take more. `active` counts the activations inside containers; `run_ns` is how long one usually stays, a mean that
+    the last weighs on with 1/8. `starting` maps the activations that wait for a cold start to their containers, oldest
+    first.
     """
 
     key: WarmKey
@@ -129,7 +68,7 @@ class Function:
     concurrency: int
     containers: int = 0
     active: int = 0
-    idle: IdleStack = field(default_factory=IdleStack)
+    idle: dict[ContainerId, Container] = field(default_factory=lambda: {})
     roomy: dict[ContainerId, Container] = field(default_factory=lambda: {})
     waiting: OrderedDict[ActivationId, Invocation] = field(default_factory=_empty)
     starting: OrderedDict[ActivationId, Container] = field(default_factory=_empty)

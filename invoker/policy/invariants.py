@@ -87,7 +87,6 @@ def _activations(pool: Pool) -> Iterator[str]:
 
 def _containers(pool: Pool) -> Iterator[str]:
     """A container's state and what is in it agree, and the records of its function know it."""
-    idle = {container.id for function in pool.functions.values() for container in function.idle}
     for container in pool.containers.values():
         function, state = container.function, container.state
         if state is State.BUSY and not container.running:
@@ -96,7 +95,7 @@ def _containers(pool: Pool) -> Iterator[str]:
             yield f"container {container.id} is {state.value} with activations running in it"
         if state in (State.PREWARM, State.REMOVING, State.QUARANTINED, State.GONE) and function is not None:
             yield f"container {container.id} is {state.value}, but a function's"
-        if state in _UNUSED and not container.claims and container.id not in idle:
+        if state in _UNUSED and not container.claims and (function is None or container.id not in function.idle):
             yield f"container {container.id} is {state.value}, but its function doesn't know it as idle"
 
 
@@ -110,9 +109,7 @@ def _functions(pool: Pool) -> Iterator[str]:
             yield f"{function.key.name} counts {function.containers} containers, {len(mine)} stand"
         if not (mine or function.waiting or function.starting):
             yield f"{function.key.name} has nothing, yet is remembered"
-        if len(function.idle) != len(list(function.idle)):
-            yield f"{function.key.name} miscounts its idle containers"
-        for container in function.idle:
+        for container in function.idle.values():
             if container.state not in _UNUSED or container.claims:
                 yield f"container {container.id} is {container.state.value}, yet listed as idle"
         for container in function.roomy.values():

@@ -72,7 +72,6 @@ class Pool:
         self.heeds_arrivals = _overrides(self.keep_alive, KeepAlive, "arrived")
         self._heeds_uses = (
             _overrides(self.keep_alive, KeepAlive, "used")
-            or self.keep_alive.dates_uses
             or self.admission.counts_idle
             or isinstance(self.pausing, AdaptiveGrace)
         )
@@ -151,7 +150,7 @@ class Pool:
     def take_ready(self, stem: Stem, invocation: Invocation) -> None:
         """Hand the oldest prewarmed container of the stem to an activation."""
         container = stem.ready.popitem(last=False)[1]
-        container.at_ns = 0
+        container.expiry.at_ns = 0
         container.move("dispatch")
         self.adopt(container, invocation.function)
         self.run_in(container, invocation.activation, "prewarm")
@@ -163,13 +162,13 @@ class Pool:
         """Dispatch; the container's state allows it already."""
         function = container.function
         assert function is not None
+        container.used_ns = now_ns = self.now_ns
         container.running += 1
         function.active += 1
-        self.placed[activation] = (function, container, self.now_ns)
+        self.placed[activation] = (function, container, now_ns)
         if container.concurrency > 1:
             self._note_room(container, function)
         if self._heeds_uses:
-            container.used_ns = self.now_ns
             self.keep_alive.used(function)
         self.actions.append(act.Dispatch(activation, container.id, kind, resumed))
 
@@ -186,10 +185,10 @@ class Pool:
         if function.concurrency > 1 and function.roomy:
             self._take_shared(function, activation)
             return True
-        container = function.idle.pop()
-        if container is None:
+        if not function.idle:
             return False
-        container.at_ns = 0
+        container = function.idle.popitem()[1]
+        container.expiry.at_ns = 0
         if self._freezes:
             container.pause.at_ns = 0
         self.keep_alive.taken(container)
@@ -229,15 +228,14 @@ class Pool:
         assert function is not None
         if container.concurrency > 1:
             function.roomy.pop(container.id, None)
-        now_ns = self.now_ns
-        if self._heeds_uses:
-            container.idle_since_ns = now_ns
-        function.idle.push(container)
+        container.idle_since_ns = now_ns = self.now_ns
+        function.idle[container.id] = container
         expire_at_ns = self.keep_alive.idle(container, now_ns)
         if expire_at_ns:
-            if 0 < container.entry_ns <= expire_at_ns:
-                container.at_ns = expire_at_ns  # put off, as nearly always: `schedule` without the call
-            elif self.expiries.schedule(container.id, container, expire_at_ns):
+            expiry = container.expiry
+            if 0 < expiry.entry_ns <= expire_at_ns:
+                expiry.at_ns = expire_at_ns  # put off, as nearly always: `schedule` without the call
+            elif self.expiries.schedule(container.id, expiry, expire_at_ns):
                 self.arm("expire", expire_at_ns)
         if self.foresees:
             self.arm_foresight()
@@ -251,8 +249,8 @@ class Pool:
         container.move(by)
         function = container.function
         assert function is not None
-        function.idle.remove(container)
-        container.pause.at_ns = container.at_ns = 0
+        del function.idle[container.id]
+        container.pause.at_ns = container.expiry.at_ns = 0
         self.keep_alive.taken(container)
         if self.admission.counts_idle:
             self.admission.left_idle(container)
@@ -263,7 +261,7 @@ class Pool:
     def remove_ready(self, container: Container, reason: act.RemoveReason, by: Input = "remove") -> None:
         """Remove a prewarmed container."""
         container.move(by)
-        container.at_ns = 0
+        container.expiry.at_ns = 0
         del self.stem(container.stem).ready[container.id]
         self.send_away(container, reason)
 
@@ -319,10 +317,11 @@ class Pool:
         """Who stands ready beyond what is wanted, the newest, goes at `at_ns` at the latest, if still too many then."""
         surplus = max(0, len(stem.ready) - stem.target)
         for container in itertools.islice(reversed(stem.ready.values()), surplus):
-            if container.at_ns and container.at_ns <= at_ns:
+            expiry = container.expiry
+            if expiry.at_ns and expiry.at_ns <= at_ns:
                 if not self.foresees:  # then what is wanted never falls without a removal, and the others have theirs
                     return
-            elif self.expiries.schedule(container.id, container, at_ns):
+            elif self.expiries.schedule(container.id, expiry, at_ns):
                 self.arm("expire", at_ns)
 
     def arm_foresight(self) -> None:

@@ -331,7 +331,7 @@ def _drain_requested(pool: Pool, _event: ev.DrainRequested) -> None:
         for container in list(stem.ready.values()):
             pool.remove_ready(container, "drain")
     for function in list(pool.functions.values()):
-        for container in list(function.idle):
+        for container in list(function.idle.values()):
             pool.remove_idle(container, "drain")
 
 

@@ -28,8 +28,6 @@ class KeepAlive(ABC):
     """
 
     foresees: ClassVar[bool] = False
-    dates_uses: ClassVar[bool] = False
-    """Whether it reads `Container.used_ns`, which is not kept otherwise."""
 
     def arrived(self, function: Function, now_ns: int) -> None:  # noqa: B027 - few need it
         """An activation of the function arrived; where it will run is not decided yet."""

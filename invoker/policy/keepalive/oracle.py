@@ -82,7 +82,7 @@ class _Oracle(KeepAlive):
                 cost = (-heap[0][0] - self._now_ns) * memory_mb
                 if worst is None or cost > worst_cost:
                     worst, worst_cost = heap[0][2], cost
-        return None if worst is None else worst.idle.bottom
+        return None if worst is None else next(iter(worst.idle.values()))
 
     def _rank(self, function: Function) -> int:
         """Rank the function by its k-th next use, for its k idle containers. Returns that instant, 0 for none."""

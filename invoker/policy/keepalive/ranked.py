@@ -141,7 +141,7 @@ class _Ranked(KeepAlive):
                 continue
             risen = self._risen(function, clock, priority)
             if risen == priority:
-                return function.idle.bottom
+                return next(iter(function.idle.values()))
             heappop(heap)
             function.rank = (risen, entry)
             heappush(heap, (risen, entry, function, clock))

@@ -109,8 +109,6 @@ class _FixedLifetime(LeastRecentlyUsed):
 
 
 class _LeastRecentlyDispatched(KeepAlive):
-    dates_uses = True
-
     def __init__(self, spec: OpenWhiskLru) -> None:
         self._lifetime_ns = spec.grace_ns + spec.idle_ns
         self._queue = ContainerQueue()
